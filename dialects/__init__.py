@@ -1,0 +1,1 @@
+"""MLIR dialects of pullback; the bindings import `pullback.dialects.<namespace>` by themselves."""

@@ -1,0 +1,232 @@
+// Checks of the ops that name functions or hold regions.
+#include "Pb.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
+using namespace mlir;
+
+namespace pb {
+
+static bool isFloat(Type type) {
+  return isa<FloatType>(cast<RankedTensorType>(type).getElementType());
+}
+
+static SmallVector<Type> floats(TypeRange types) {
+  return llvm::to_vector(llvm::make_filter_range(types, isFloat));
+}
+
+/// The function that `callee` names, or an error at `op`.
+static FailureOr<FunctionOpInterface> lookup(Operation *op, FlatSymbolRefAttr callee,
+                                             SymbolTableCollection &symbols) {
+  auto function = symbols.lookupNearestSymbolFrom<FunctionOpInterface>(op, callee);
+  if (!function)
+    return op->emitOpError("names no function: ") << callee;
+  return function;
+}
+
+static LogicalResult same(Operation *op, const Twine &what, TypeRange expected, TypeRange got) {
+  if (expected == got)
+    return success();
+  InFlightDiagnostic error = op->emitOpError(what) << " should be (";
+  llvm::interleaveComma(expected, error);
+  error << "), not (";
+  llvm::interleaveComma(got, error);
+  return error << ")";
+}
+
+/// The operand types that `wrt` selects; an error if one cannot be differentiated.
+static LogicalResult selectWrt(Operation *op, ArrayRef<int64_t> wrt, TypeRange primals,
+                               SmallVectorImpl<Type> &selected) {
+  int64_t last = -1;
+  for (int64_t index : wrt) {
+    if (index <= last || index >= (int64_t)primals.size())
+      return op->emitOpError("wrt should list operands in ascending order");
+    if (!isFloat(primals[index]))
+      return op->emitOpError("operand ") << index << " of type " << primals[index]
+                                         << " has no derivative";
+    selected.push_back(primals[index]);
+    last = index;
+  }
+  return success();
+}
+
+LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  if (failed(callee) || failed(same(*this, "operands", callee->getArgumentTypes(), getArgs().getTypes())))
+    return failure();
+  return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
+}
+
+LogicalResult CheckpointOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  if (failed(callee) || failed(same(*this, "operands", callee->getArgumentTypes(), getArgs().getTypes())))
+    return failure();
+  return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
+}
+
+LogicalResult CustomCallOp::verify() {
+  if (getForward().has_value() != getBackward().has_value())
+    return emitOpError("forward and backward go together");
+  return success();
+}
+
+LogicalResult CustomCallOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto primal = lookup(*this, getPrimalAttr(), symbols);
+  if (failed(primal) || failed(same(*this, "operands", primal->getArgumentTypes(), getArgs().getTypes())))
+    return failure();
+  for (auto other : {getJvpAttr(), getForwardAttr(), getBackwardAttr()})
+    if (other && failed(lookup(*this, other, symbols)))
+      return failure();
+  return same(*this, "results", primal->getResultTypes(), getOuts().getTypes());
+}
+
+LogicalResult LinearCallOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  if (failed(callee) || failed(lookup(*this, getTransposedAttr(), symbols)))
+    return failure();
+  SmallVector<Type> operands(getResiduals().getTypes());
+  llvm::append_range(operands, getArgs().getTypes());
+  if (failed(same(*this, "operands", callee->getArgumentTypes(), operands)))
+    return failure();
+  return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
+}
+
+/// One example of a batched type, or null.
+static Type example(Type type, int64_t dim, int64_t size) {
+  auto tensor = cast<RankedTensorType>(type);
+  if (dim < 0 || dim >= tensor.getRank() || tensor.getDimSize(dim) != size)
+    return {};
+  SmallVector<int64_t> shape(tensor.getShape());
+  shape.erase(shape.begin() + dim);
+  return tensor.clone(shape);
+}
+
+LogicalResult VmapOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  if (failed(callee))
+    return failure();
+  int64_t size = getAxisSize();
+  auto examples = [&](TypeRange types, ArrayRef<int64_t> dims, StringRef what,
+                      bool shared, SmallVectorImpl<Type> &out) -> LogicalResult {
+    if (dims.size() != types.size())
+      return emitOpError() << dims.size() << " dimensions for " << types.size() << " " << what;
+    for (auto [type, dim] : llvm::zip(types, dims)) {
+      Type one = shared && dim == -1 ? type : example(type, dim, size);
+      if (!one)
+        return emitOpError(what) << " of type " << type << " cannot be batched by " << size
+                                 << " at dimension " << dim;
+      out.push_back(one);
+    }
+    return success();
+  };
+  SmallVector<Type> operands, results;
+  if (size < 0 || failed(examples(getArgs().getTypes(), getInDims(), "operands", true, operands)) ||
+      failed(examples(getOuts().getTypes(), getOutDims(), "results", false, results)) ||
+      failed(same(*this, "operands of one example", callee->getArgumentTypes(), operands)))
+    return failure();
+  return same(*this, "results of one example", callee->getResultTypes(), results);
+}
+
+LogicalResult JvpOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  SmallVector<Type> tangents;
+  if (failed(callee) ||
+      failed(same(*this, "primals", callee->getArgumentTypes(), getPrimals().getTypes())) ||
+      failed(selectWrt(*this, getWrt(), getPrimals().getTypes(), tangents)) ||
+      failed(same(*this, "tangents", tangents, getTangents().getTypes())))
+    return failure();
+  SmallVector<Type> results(callee->getResultTypes());
+  llvm::append_range(results, floats(callee->getResultTypes()));
+  return same(*this, "results", results, getOuts().getTypes());
+}
+
+LogicalResult VjpOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  SmallVector<Type> bars;
+  if (failed(callee) ||
+      failed(same(*this, "primals", callee->getArgumentTypes(), getPrimals().getTypes())) ||
+      failed(same(*this, "cotangents", floats(callee->getResultTypes()), getCotangents().getTypes())) ||
+      failed(selectWrt(*this, getWrt(), getPrimals().getTypes(), bars)))
+    return failure();
+  SmallVector<Type> results(callee->getResultTypes());
+  llvm::append_range(results, bars);
+  return same(*this, "results", results, getOuts().getTypes());
+}
+
+LogicalResult LinearTransposeOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto callee = lookup(*this, getCalleeAttr(), symbols);
+  if (failed(callee))
+    return failure();
+  TypeRange arguments = callee->getArgumentTypes();
+  size_t residuals = getResiduals().size();
+  if (arguments.size() < residuals)
+    return emitOpError("more residuals than the callee has arguments");
+  if (failed(same(*this, "residuals", arguments.take_front(residuals), getResiduals().getTypes())) ||
+      failed(same(*this, "cotangents", callee->getResultTypes(), getCotangents().getTypes())))
+    return failure();
+  return same(*this, "results", arguments.drop_front(residuals), getOuts().getTypes());
+}
+
+// -- regions -----------------------------------------------------------------------
+
+/// The region takes `arguments` and yields `results`.
+static LogicalResult verifyRegion(Operation *op, StringRef name, Region &region,
+                                  TypeRange arguments, TypeRange results) {
+  Block &block = region.front();
+  if (failed(same(op, "arguments of region " + name, arguments, block.getArgumentTypes())))
+    return failure();
+  auto yield = dyn_cast_or_null<YieldOp>(block.empty() ? nullptr : &block.back());
+  if (!yield)
+    return op->emitOpError("region ") << name << " does not end in pb.yield";
+  return same(op, "values of region " + name, results, yield.getValues().getTypes());
+}
+
+static LogicalResult verifyScalarPredicate(Operation *op, Type type) {
+  if (cast<RankedTensorType>(type).getRank() != 0)
+    return op->emitOpError("needs a scalar predicate, not ") << type;
+  return success();
+}
+
+LogicalResult CondOp::verifyRegions() {
+  if (failed(verifyScalarPredicate(*this, getPred().getType())) ||
+      failed(verifyRegion(*this, "on_true", getOnTrue(), getArgs().getTypes(), getOuts().getTypes())))
+    return failure();
+  return verifyRegion(*this, "on_false", getOnFalse(), getArgs().getTypes(), getOuts().getTypes());
+}
+
+LogicalResult WhileOp::verifyRegions() {
+  SmallVector<Type> arguments(getConsts().getTypes());
+  llvm::append_range(arguments, getInits().getTypes());
+  Type predicate = RankedTensorType::get({}, IntegerType::get(getContext(), 1));
+  if (failed(same(*this, "results", getInits().getTypes(), getOuts().getTypes())) ||
+      failed(verifyRegion(*this, "condition", getCondition(), arguments, predicate)))
+    return failure();
+  return verifyRegion(*this, "body", getBody(), arguments, getInits().getTypes());
+}
+
+LogicalResult ScanOp::verifyRegions() {
+  SmallVector<Type> arguments(getConsts().getTypes());
+  llvm::append_range(arguments, getInits().getTypes());
+  int64_t length = getLength();
+  for (Type type : getXs().getTypes()) {
+    Type slice = example(type, 0, length);
+    if (!slice)
+      return emitOpError("cannot scan ") << type << " in " << length << " steps";
+    arguments.push_back(slice);
+  }
+  size_t carried = getInits().size();
+  TypeRange outs(getOuts().getTypes());
+  if (outs.size() < carried)
+    return emitOpError("has fewer results than carried values");
+  if (failed(same(*this, "carried results", getInits().getTypes(), outs.take_front(carried))))
+    return failure();
+  SmallVector<Type> results(getInits().getTypes());
+  for (Type type : outs.drop_front(carried)) {
+    Type slice = example(type, 0, length);
+    if (!slice)
+      return emitOpError("cannot stack ") << type << " from " << length << " steps";
+    results.push_back(slice);
+  }
+  return verifyRegion(*this, "body", getBody(), arguments, results);
+}
+
+} // namespace pb

@@ -1,0 +1,183 @@
+//===- PbFunctional.td - calls, transforms and control flow ------------------===//
+// Ops that name functions or hold regions. They carry their result types; what can only be
+// checked beside the callee is checked in verifySymbolUses.
+//===----------------------------------------------------------------------===//
+#ifndef PB_FUNCTIONAL_TD
+#define PB_FUNCTIONAL_TD
+
+include "PbDialect.td"
+include "mlir/IR/SymbolInterfaces.td"
+
+// -- calls and transforms --------------------------------------------------------
+
+class Pb_SymbolOp<string mnemonic, list<Trait> traits = []>
+    : Pb_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
+
+def Pb_CallOp : Pb_SymbolOp<"call"> {
+  let summary = "call of a pb function";
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$args);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = "$callee `(` $args `)` attr-dict `:` functional-type($args, $outs)";
+}
+
+def Pb_VmapOp : Pb_SymbolOp<"vmap"> {
+  let summary = "the callee mapped over a batch dimension";
+  let description = [{
+    Operand i is batched at dimension in_dims[i] (-1: shared by all examples); result i is
+    batched at dimension out_dims[i]. The callee sees one example.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$args,
+                       DenseI64ArrayAttr:$in_dims, DenseI64ArrayAttr:$out_dims, I64Attr:$axis_size);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = [{
+    $callee `(` $args `)` `in_dims` `=` $in_dims `out_dims` `=` $out_dims `size` `=` $axis_size
+    attr-dict `:` functional-type($args, $outs)
+  }];
+}
+
+def Pb_JvpOp : Pb_SymbolOp<"jvp", [AttrSizedOperandSegments]> {
+  let summary = "value and directional derivative of the callee";
+  let description = [{
+    `wrt` lists the (floating-point) operands with a tangent. Results: those of the callee,
+    then the tangents of its floating-point results.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$primals,
+                       Variadic<Pb_Tensor>:$tangents, DenseI64ArrayAttr:$wrt);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = [{
+    $callee `(` $primals `)` `tangents` `(` $tangents `)` `wrt` `=` $wrt attr-dict `:`
+    `(` type($primals) `)` `(` type($tangents) `)` `->` `(` type($outs) `)`
+  }];
+}
+
+def Pb_VjpOp : Pb_SymbolOp<"vjp", [AttrSizedOperandSegments]> {
+  let summary = "value of the callee and its pullback applied to cotangents";
+  let description = [{
+    One cotangent for each floating-point result of the callee. Results: those of the
+    callee, then the cotangents of the operands that `wrt` lists.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$primals,
+                       Variadic<Pb_Tensor>:$cotangents, DenseI64ArrayAttr:$wrt);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = [{
+    $callee `(` $primals `)` `cotangents` `(` $cotangents `)` `wrt` `=` $wrt attr-dict `:`
+    `(` type($primals) `)` `(` type($cotangents) `)` `->` `(` type($outs) `)`
+  }];
+}
+
+def Pb_LinearTransposeOp : Pb_SymbolOp<"linear_transpose", [AttrSizedOperandSegments]> {
+  let summary = "the transpose of a linear function";
+  let description = [{
+    The callee takes residuals, then arguments in which it is linear. Takes the residuals
+    and one cotangent for each result of the callee, gives one for each linear argument.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$residuals,
+                       Variadic<Pb_Tensor>:$cotangents);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = [{
+    $callee `(` $residuals `)` `cotangents` `(` $cotangents `)` attr-dict `:`
+    `(` type($residuals) `)` `(` type($cotangents) `)` `->` `(` type($outs) `)`
+  }];
+}
+
+def Pb_CustomCallOp : Pb_SymbolOp<"custom_call"> {
+  let summary = "a function that brings its own derivative";
+  let description = [{
+    `primal` computes the results; `jvp`, or `forward` and `backward`, replace the
+    derivative that the rules would give.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$primal, Variadic<Pb_Tensor>:$args,
+                       OptionalAttr<FlatSymbolRefAttr>:$jvp,
+                       OptionalAttr<FlatSymbolRefAttr>:$forward,
+                       OptionalAttr<FlatSymbolRefAttr>:$backward);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = "$primal `(` $args `)` attr-dict `:` functional-type($args, $outs)";
+  let hasVerifier = 1;
+}
+
+def Pb_LinearCallOp : Pb_SymbolOp<"linear_call", [AttrSizedOperandSegments]> {
+  let summary = "a linear function given with its transpose";
+  let arguments = (ins FlatSymbolRefAttr:$callee, FlatSymbolRefAttr:$transposed,
+                       Variadic<Pb_Tensor>:$residuals, Variadic<Pb_Tensor>:$args);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = [{
+    $callee `transposed` $transposed `(` $residuals `)` `(` $args `)` attr-dict `:`
+    `(` type($residuals) `)` `(` type($args) `)` `->` `(` type($outs) `)`
+  }];
+}
+
+def Pb_CheckpointOp : Pb_SymbolOp<"checkpoint"> {
+  let summary = "a call whose intermediate values are recomputed for the derivative";
+  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$args);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let assemblyFormat = "$callee `(` $args `)` attr-dict `:` functional-type($args, $outs)";
+}
+
+// -- control flow ------------------------------------------------------------------
+
+class Pb_RegionOp<string mnemonic, list<Trait> traits = []>
+    : Pb_Op<mnemonic, !listconcat([IsolatedFromAbove, RecursiveMemoryEffects, SingleBlock],
+                                  traits)> {
+  let hasRegionVerifier = 1;
+}
+
+def Pb_YieldOp : Pb_Op<"yield", [Pure, Terminator,
+                                 ParentOneOf<["CondOp", "WhileOp", "ScanOp"]>]> {
+  let summary = "the values of a region";
+  let arguments = (ins Variadic<Pb_Tensor>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Pb_CondOp : Pb_RegionOp<"cond"> {
+  let summary = "one of two regions, by a scalar predicate";
+  let description = "Both regions take the operands and yield the results.";
+  let arguments = (ins Pb_BoolTensor:$pred, Variadic<Pb_Tensor>:$args);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let regions = (region SizedRegion<1>:$on_true, SizedRegion<1>:$on_false);
+  let assemblyFormat = [{
+    $pred `(` $args `)` attr-dict `:` type($pred) `,` functional-type($args, $outs)
+    $on_true `else` $on_false
+  }];
+}
+
+def Pb_WhileOp : Pb_RegionOp<"while", [AttrSizedOperandSegments]> {
+  let summary = "repeat a region while a predicate holds";
+  let description = [{
+    Both regions take the constants, then the carried values. `condition` yields a scalar
+    i1, `body` the next carried values. With `max_steps` the loop can be reversed, and one
+    that is not finished by then is an error.
+  }];
+  let arguments = (ins Variadic<Pb_Tensor>:$consts, Variadic<Pb_Tensor>:$inits,
+                       OptionalAttr<I64Attr>:$max_steps);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let regions = (region SizedRegion<1>:$condition, SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `(` $consts `)` `(` $inits `)` attr-dict `:` `(` type($consts) `)` `(` type($inits) `)` `->`
+    `(` type($outs) `)` $condition `do` $body
+  }];
+}
+
+def Pb_ScanOp : Pb_RegionOp<"scan", [AttrSizedOperandSegments]> {
+  let summary = "a loop over the leading dimension, with carried values";
+  let description = [{
+    The body takes the constants, the carried values and one slice of each of `xs`, and
+    yields the next carried values, then one slice of each stacked result.
+  }];
+  let arguments = (ins Variadic<Pb_Tensor>:$consts, Variadic<Pb_Tensor>:$inits,
+                       Variadic<Pb_Tensor>:$xs, I64Attr:$length, UnitAttr:$reverse);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `(` $consts `)` `(` $inits `)` `(` $xs `)` `length` `=` $length attr-dict `:`
+    `(` type($consts) `)` `(` type($inits) `)` `(` type($xs) `)` `->` `(` type($outs) `)` $body
+  }];
+}
+
+def Pb_RandomBitsOp : Pb_Shaped<"random_bits"> {
+  let summary = "counter-based random bits of a key";
+  let arguments = (ins Pb_IntTensor:$key);
+  let results = (outs Pb_IntTensor:$result);
+  let assemblyFormat = "$key attr-dict `:` type($key) `->` type($result)";
+}
+
+#endif

@@ -1,0 +1,134 @@
+"""What an op of the dialect knows about itself: the slots for its rules.
+
+The class of an op extends the generated OpView (so `self.x` is its operand, `self.dims` its
+attribute) and one of the families in `families.py`. A transform asks the op; it never asks for
+its name. A slot that an op leaves empty raises MissingRuleError with the user's line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from mlir import ir
+
+from ..diagnostics import user_location
+from ..errors import MissingRuleError
+from . import _pb_ops_gen as gen
+from ._ods_common import _cext
+
+if TYPE_CHECKING:
+    from .builder import Builder
+
+
+class _Zero:
+    """A tangent or cotangent that is zero by structure; it has no op and costs nothing."""
+
+    def __repr__(self) -> str:
+        return "ZERO"
+
+
+ZERO = _Zero()
+Tangent = ir.Value | _Zero
+
+
+class Batched(NamedTuple):
+    """An operand under vmap: a value, and the dimension its examples lie along.
+
+    `dim` None: the same value for all examples.
+    """
+
+    value: ir.Value
+    dim: int | None
+
+
+OPS: dict[str, type[Op]] = {}
+_T = TypeVar("_T", bound=type)
+
+
+def register(view: type) -> Callable[[_T], _T]:
+    """Makes the decorated rules the class of the op that ODS generated as `view`.
+
+    The bindings allow a class one base only, so the rules of the class and of its families are
+    laid over the generated class instead of being inherited beside it.
+    """
+
+    def decorate(rules: _T) -> _T:
+        namespace: dict[str, Any] = {}
+        for base in reversed(rules.__mro__[:-1]):
+            hidden = ("__dict__", "__weakref__")
+            namespace |= {k: v for k, v in vars(base).items() if k not in hidden}
+        cls = type(rules.__name__, (view,), namespace)
+        _cext.register_operation(gen._Dialect, replace=True)(cls)
+        OPS[view.OPERATION_NAME] = cls  # type: ignore[attr-defined]
+        return cls  # type: ignore[return-value]
+
+    return decorate
+
+
+class Op:
+    """The rules of one op; see the slots below for what each must do.
+
+    `self` is also the generated OpView: `self.x` is an operand, `self.dims` an attribute.
+    """
+
+    if TYPE_CHECKING:
+        OPERATION_NAME: ClassVar[str]
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    #: The torch ops that import to this op, for the generated reference.
+    torch: ClassVar[tuple[str, ...]] = ()
+    #: Cheap enough to compute again instead of being kept as a residual.
+    free: ClassVar[bool] = False
+    #: Names another function: transforms see it only after it has been expanded or inlined.
+    functional: ClassVar[bool] = False
+
+    #: Works element by element.
+    elementwise: ClassVar[bool] = False
+    #: Can be erased if nobody uses the result.
+    pure: ClassVar[bool] = True
+    #: Has an effect, but doing it twice is doing it once.
+    idempotent: ClassVar[bool] = False
+
+    def missing(self, rule: str, why: str = "") -> MissingRuleError:
+        return MissingRuleError(
+            f"{self.OPERATION_NAME} has no {rule} rule{why}",
+            user_location(self.location),
+            help="write the function with other ops, or end the derivative with .detach()",
+        )
+
+    def jvp(self, b: Builder, *tangents: Tangent) -> Tangent | Sequence[Tangent]:
+        """The tangent of each result. `tangents`: one for each operand, not all ZERO."""
+        raise self.missing("jvp", " (needed by a derivative)")
+
+    def transpose(
+        self, b: Builder, ct: ir.Value, *operands: ir.Value | None
+    ) -> Sequence[Tangent | None]:
+        """Cotangents of the operands the op is linear in.
+
+        An operand is None where the function being transposed is linear in it; the others
+        are values. The result has None for those.
+        """
+        raise self.missing("transpose", " (needed by vjp)")
+
+    def batch(self, b: Builder, size: int, *operands: Batched) -> Batched:
+        """The op on `size` examples at once; at least one operand is batched."""
+        raise self.missing("batching", " (needed by vmap)")
+
+    def reference(self, *arrays: Any) -> Any:
+        """The definition, in numpy, for the reference interpreter and constant folding."""
+        raise self.missing("reference")
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        """An equal value that is cheaper or simpler, or None. Exact for NaN, inf and -0.0."""
+        return None
+
+    def flops(self) -> int:
+        """Floating-point operations of one evaluation, for the cost in the manifest."""
+        return 0
+
+    @classmethod
+    def has(cls, rule: str) -> bool:
+        """Does this op, or its family, fill the slot?"""
+        return getattr(cls, rule, None) is not getattr(Op, rule, None)

@@ -1,0 +1,13 @@
+"""One class per op, in families. Importing a family registers its ops."""
+
+from . import contraction, control, creation, elementwise, indexing, reduction, structure
+
+__all__ = [
+    "contraction",
+    "control",
+    "creation",
+    "elementwise",
+    "indexing",
+    "reduction",
+    "structure",
+]

@@ -1,0 +1,70 @@
+"""Ops that name functions or hold regions.
+
+Transforms never see the first group: calls are inlined and transform ops expanded before.
+The second group is declared and verified; its rules are still to come.
+"""
+
+from __future__ import annotations
+
+from .. import _pb_ops_gen as gen
+from ..opdef import Op, register
+
+
+@register(gen.CallOp)
+class Call(Op):
+    functional, pure = True, False
+
+
+@register(gen.VmapOp)
+class Vmap(Op):
+    functional, pure = True, False
+
+
+@register(gen.JvpOp)
+class Jvp(Op):
+    functional, pure = True, False
+
+
+@register(gen.VjpOp)
+class Vjp(Op):
+    functional, pure = True, False
+
+
+@register(gen.LinearTransposeOp)
+class LinearTranspose(Op):
+    functional, pure = True, False
+
+
+@register(gen.CustomCallOp)
+class CustomCall(Op):
+    pure = False
+
+
+@register(gen.LinearCallOp)
+class LinearCall(Op):
+    pure = False
+
+
+@register(gen.CheckpointOp)
+class Checkpoint(Op):
+    pure = False
+
+
+@register(gen.CondOp)
+class Cond(Op):
+    pure = False
+
+
+@register(gen.WhileOp)
+class While(Op):
+    pure = False
+
+
+@register(gen.ScanOp)
+class Scan(Op):
+    pure = False
+
+
+@register(gen.RandomBitsOp)
+class RandomBits(Op):
+    pure = False

@@ -1,0 +1,348 @@
+"""Elementwise arithmetic and functions. Subgradients follow torch (derivatives.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlir import ir
+
+from .. import _pb_ops_gen as gen
+from ..families import Bilinear, Elementwise, Linear, defining, splat
+from ..opdef import ZERO, Tangent, register
+from ..types import DTYPES, dtype, element_type, is_float
+
+if TYPE_CHECKING:
+    from ..builder import Builder
+
+
+@register(gen.AddOp)
+class Add(Elementwise, Linear):
+    torch = ("aten.add.Tensor",)
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        return b.add(x_dot, y_dot)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
+        return ct if x is None else None, ct if y is None else None
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return x + y
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        if is_float(self.x):
+            if (negated := defining(self.y, gen.NegOp)) is not None:
+                return b.sub(self.x, negated.x)
+            if (negated := defining(self.x, gen.NegOp)) is not None:
+                return b.sub(self.y, negated.x)
+        elif splat(self.y) == 0:
+            return self.x
+        return self.hoist_broadcast(b)
+
+
+@register(gen.SubOp)
+class Sub(Elementwise, Linear):
+    torch = ("aten.sub.Tensor",)
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        return b.sub(x_dot, y_dot)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
+        return ct if x is None else None, b.neg(ct) if y is None else None
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return x - y
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        number = splat(self.y)
+        if number == 0 and not np.signbit(number):  # x - 0.0 keeps -0.0, x - -0.0 does not
+            return self.x
+        if is_float(self.x) and (negated := defining(self.y, gen.NegOp)) is not None:
+            return b.add(self.x, negated.x)
+        return self.hoist_broadcast(b)
+
+
+@register(gen.MulOp)
+class Mul(Elementwise, Bilinear):
+    torch = ("aten.mul.Tensor",)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
+        return (b.mul(ct, y), None) if x is None else (None, b.mul(ct, x))
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return x * y
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        for x, y in ((self.x, self.y), (self.y, self.x)):
+            number = splat(y)
+            if number == 1:
+                return x
+            if number == -1:
+                return b.neg(x)
+            if is_float(x) and (negated := defining(x, gen.NegOp)) is not None:
+                return b.neg(b.mul(negated.x, y))
+        return self.hoist_broadcast(b)
+
+
+@register(gen.DivOp)
+class Div(Elementwise):
+    torch = ("aten.div.Tensor",)
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        quotient = b.mul(y_dot, ZERO if y_dot is ZERO else b.div(self.result, self.y))
+        return b.sub(b.div(x_dot, self.y), quotient)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
+        return b.div(ct, y), None
+
+    def reference(self, x: Any, y: Any) -> Any:
+        if x.dtype.kind == "f":
+            return x / y
+        safe = np.where(y == 0, 1, y)
+        quotient = np.sign(x) * np.sign(safe) * (np.abs(x) // np.abs(safe))
+        return np.where(y == 0, 0, quotient).astype(x.dtype)
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        return self.x if splat(self.y) == 1 else self.hoist_broadcast(b)
+
+
+@register(gen.PowOp)
+class Pow(Elementwise):
+    cost = 30
+    torch = ("aten.pow.Tensor_Tensor",)
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        x, y = self.x, self.y
+        zero = b.zeros_like(x)
+        x_part = y_part = ZERO
+        if x_dot is not ZERO:
+            slope = b.mul(y, b.pow(x, b.sub(y, b.full_like(y, 1))))
+            slope = b.select(b.compare("eq", y, zero), zero, slope)  # also where x is 0
+            x_part = b.mul(x_dot, slope)
+        if y_dot is not ZERO:
+            flat = b.mul(b.compare("eq", x, zero), b.compare("ge", y, zero))
+            slope = b.select(flat, zero, b.mul(self.result, b.log(x)))
+            y_part = b.mul(y_dot, slope)
+        return b.add(x_part, y_part)
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return np.power(x, y)
+
+
+@register(gen.MaximumOp)
+class Maximum(Elementwise):
+    torch = ("aten.maximum.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        x, y = self.x, self.y
+        tie = b.compare("eq", x, y)
+        half = b.full_like(x, 0.5)
+
+        def part(dot: Tangent, smaller: ir.Value) -> Tangent:
+            if dot is ZERO:
+                return ZERO
+            return b.select(smaller, ZERO, b.select(tie, b.mul(dot, half), dot))
+
+        return b.add(
+            part(x_dot, b.compare("lt", x, y)),
+            part(y_dot, b.compare("lt", y, x)),
+        )
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return np.maximum(x, y)
+
+
+@register(gen.NegOp)
+class Neg(Elementwise, Linear):
+    torch = ("aten.neg.default",)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
+        return (b.neg(ct),)
+
+    def reference(self, x: Any) -> Any:
+        return -x
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        inner = defining(self.x, gen.NegOp)
+        return inner.x if inner is not None else self.hoist_broadcast(b)
+
+
+@register(gen.ExpOp)
+class Exp(Elementwise):
+    cost = 12
+    torch = ("aten.exp.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return b.mul(x_dot, self.result)
+
+    def reference(self, x: Any) -> Any:
+        return np.exp(x)
+
+
+@register(gen.LogOp)
+class Log(Elementwise):
+    cost = 12
+    torch = ("aten.log.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return b.div(x_dot, self.x)
+
+    def reference(self, x: Any) -> Any:
+        return np.log(x)
+
+
+@register(gen.SinOp)
+class Sin(Elementwise):
+    cost = 15
+    torch = ("aten.sin.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return b.mul(x_dot, b.cos(self.x))
+
+    def reference(self, x: Any) -> Any:
+        return np.sin(x)
+
+
+@register(gen.CosOp)
+class Cos(Elementwise):
+    cost = 15
+    torch = ("aten.cos.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return b.neg(b.mul(x_dot, b.sin(self.x)))
+
+    def reference(self, x: Any) -> Any:
+        return np.cos(x)
+
+
+@register(gen.TanhOp)
+class Tanh(Elementwise):
+    cost = 15
+    torch = ("aten.tanh.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        square = b.mul(self.result, self.result)
+        return b.mul(x_dot, b.sub(b.full_like(square, 1), square))
+
+    def reference(self, x: Any) -> Any:
+        return np.tanh(x)
+
+
+@register(gen.SqrtOp)
+class Sqrt(Elementwise):
+    cost = 4
+    torch = ("aten.sqrt.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return b.div(x_dot, b.mul(self.result, b.full_like(self.result, 2)))
+
+    def reference(self, x: Any) -> Any:
+        return np.sqrt(x)
+
+
+@register(gen.LogisticOp)
+class Logistic(Elementwise):
+    cost = 15
+    torch = ("aten.sigmoid.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        rest = b.sub(b.full_like(self.result, 1), self.result)
+        return b.mul(x_dot, b.mul(self.result, rest))
+
+    def reference(self, x: Any) -> Any:
+        # exp of a non-positive number only: no overflow on either side
+        small = np.exp(-np.abs(x))
+        return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+
+
+_COMPARISONS = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+
+
+@register(gen.CompareOp)
+class Compare(Elementwise):
+    torch = ("aten.eq.Tensor", "aten.lt.Tensor", "aten.ge.Tensor")
+
+    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
+        return ZERO
+
+    def reference(self, x: Any, y: Any) -> Any:
+        return _COMPARISONS[self.predicate.value](x, y)
+
+
+@register(gen.SelectOp)
+class Select(Elementwise, Linear):
+    linear_in = (1, 2)
+    torch = ("aten.where.self",)
+
+    def jvp(self, b: Builder, pred_dot: Tangent, t_dot: Tangent, f_dot: Tangent) -> Tangent:
+        return b.select(self.pred, t_dot, f_dot)
+
+    def transpose(
+        self, b: Builder, ct: ir.Value, pred: Any, t: Any, f: Any
+    ) -> Sequence[Tangent | None]:
+        t_bar = b.select(pred, ct, ZERO) if t is None else None
+        return None, t_bar, b.select(pred, ZERO, ct) if f is None else None
+
+    def reference(self, pred: Any, on_true: Any, on_false: Any) -> Any:
+        return np.where(pred, on_true, on_false)
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        if self.on_true == self.on_false:
+            return self.on_true
+        choice = splat(self.pred)
+        if choice is not None:
+            return self.on_true if choice else self.on_false
+        return self.hoist_broadcast(b)
+
+
+@register(gen.ConvertOp)
+class Convert(Elementwise):
+    torch = ("prims.convert_element_type.default", "aten._to_copy.default")
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        if x_dot is ZERO or not is_float(self.result):
+            return ZERO
+        return b.convert(x_dot, element_type(self.result))
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
+        return (b.convert(ct, element_type(self.x)),)
+
+    def reference(self, x: Any) -> Any:
+        return x.astype(dtype(self.result))
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        if self.x.type == self.result.type:
+            return self.x
+        number = splat(self.x)
+        if number is not None:
+            return b.constant(
+                np.asarray(number, DTYPES[str(element_type(self.x))]), self.result.type
+            )
+        return self.hoist_broadcast(b)
+
+
+@register(gen.StopGradientOp)
+class StopGradient(Elementwise, Linear):
+    torch = ("aten.detach.default",)
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        if x_dot is ZERO or not self.reverse_only:
+            return ZERO
+        return b.stop_gradient(x_dot, reverse_only=True)
+
+    def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
+        return (ZERO,)
+
+    def reference(self, x: Any) -> Any:
+        return x
+
+    def flops(self) -> int:
+        return 0

@@ -1,0 +1,130 @@
+"""Reading and adding at computed positions; each is the transpose of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlir import ir
+
+from .. import _pb_ops_gen as gen
+from ..families import Elementwise, Linear, at_dim
+from ..opdef import ZERO, Batched, Tangent, register
+from ..types import rank, shape, size
+from .structure import batch_dim
+
+if TYPE_CHECKING:
+    from ..builder import Builder
+
+
+def positions(op: Any, x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
+    """The numpy index of what gather reads, with the dimensions of x that are left at the end."""
+    n, axes = op.batch_dims.value, list(op.axes)
+    index_rank = indices[0].ndim
+    grid = [
+        np.arange(x.shape[d]).reshape([-1 if i == d else 1 for i in range(index_rank)])
+        for d in range(n)
+    ]
+    clamped = [np.clip(i, 0, x.shape[a] - 1) for i, a in zip(indices, axes, strict=True)]
+    return (*grid, *clamped)
+
+
+def axes_first(op: Any, rank_: int) -> list[int]:
+    """Dimensions of x: batch, indexed, the rest."""
+    n, axes = op.batch_dims.value, list(op.axes)
+    return [*range(n), *axes, *(d for d in range(n, rank_) if d not in axes)]
+
+
+@register(gen.GatherOp)
+class Gather(Linear):
+    linear_in = (0,)
+    torch = ("aten.index.Tensor", "aten.gather.default", "aten.embedding.default")
+
+    def transpose(
+        self, b: Builder, ct: ir.Value, x: Any, *indices: Any
+    ) -> Sequence[Tangent | None]:
+        bar = b.scatter_add(
+            b.zeros(self.x.type),
+            ct,
+            indices,
+            list(self.axes),
+            self.batch_dims.value,
+            bool(self.in_bounds),
+        )
+        return bar, *[None] * len(indices)
+
+    def batch(self, b: Builder, size: int, x: Batched, *indices: Batched) -> Batched:
+        axes, n, safe = list(self.axes), self.batch_dims.value, bool(self.in_bounds)
+        if all(index.dim is None for index in indices):
+            # examples are one more dimension of x that is not indexed: the last
+            value = b.move_dim(x.value, batch_dim(x), rank(x.value) - 1)
+            out = b.gather(value, [index.value for index in indices], axes, n, safe)
+            return Batched(out, rank(out) - 1)
+        if x.dim is None:  # examples are one more index dimension
+            out = b.gather(x.value, [at_dim(b, index, n, size) for index in indices], axes, n, safe)
+            return Batched(out, n)
+        values = [at_dim(b, index, 0, size) for index in indices]
+        out = b.gather(at_dim(b, x, 0, size), values, [a + 1 for a in axes], n + 1, safe)
+        return Batched(out, 0)
+
+    def reference(self, x: Any, *indices: Any) -> Any:
+        return np.transpose(x, axes_first(self, x.ndim))[positions(self, x, indices)]
+
+
+@register(gen.ScatterAddOp)
+class ScatterAdd(Linear):
+    linear_in = (0, 1)
+    torch = ("aten.scatter_add.default", "aten.index_put.default")
+
+    def transpose(
+        self, b: Builder, ct: ir.Value, x: Any, updates: Any, *indices: Any
+    ) -> Sequence[Tangent | None]:
+        updates_bar = None
+        if updates is None:
+            updates_bar = b.gather(
+                ct, indices, list(self.axes), self.batch_dims.value, bool(self.in_bounds)
+            )
+        return ct if x is None else None, updates_bar, *[None] * len(indices)
+
+    def batch(
+        self, b: Builder, size: int, x: Batched, updates: Batched, *indices: Batched
+    ) -> Batched:
+        axes, n, safe = list(self.axes), self.batch_dims.value, bool(self.in_bounds)
+        if all(index.dim is None for index in indices):
+            last = rank(self.x)
+            value = at_dim(b, x, last, size)
+            added = at_dim(b, updates, rank(self.updates), size)
+            out = b.scatter_add(value, added, [i.value for i in indices], axes, n, safe)
+            return Batched(out, last)
+        value, added = at_dim(b, x, 0, size), at_dim(b, updates, 0, size)
+        values = [at_dim(b, index, 0, size) for index in indices]
+        out = b.scatter_add(value, added, values, [a + 1 for a in axes], n + 1, safe)
+        return Batched(out, 0)
+
+    def reference(self, x: Any, updates: Any, *indices: Any) -> Any:
+        order = axes_first(self, x.ndim)
+        out = np.transpose(x, order).copy()
+        np.add.at(out, positions(self, x, indices), updates)
+        return np.transpose(out, np.argsort(order))
+
+    def flops(self) -> int:
+        return size(shape(self.updates))
+
+
+@register(gen.CheckIndexOp)
+class CheckIndex(Elementwise):
+    pure, idempotent = False, True
+
+    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
+        return ZERO
+
+    def reference(self, x: Any) -> Any:
+        wrapped = np.where(x < 0, x + self.size.value, x) if self.wrap else x
+        bad = (wrapped < 0) | (wrapped >= self.size.value)
+        if bad.any():
+            raise IndexError(self.message.value)
+        return wrapped.astype(x.dtype)
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        return None

@@ -1,0 +1,1 @@
+"""Function transforms and simplification: pb in, pb out."""

@@ -1,0 +1,106 @@
+"""Functions of a module: making new ones, walking their bodies, copying one into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
+
+from mlir import ir
+from mlir.dialects import func
+
+from ..builder import Builder
+from ..opdef import Op
+
+Values = Sequence[ir.Value]
+Environment = dict[ir.Value, ir.Value]
+
+
+def functions(module: ir.Module) -> Iterator[func.FuncOp]:
+    return (op for op in list(module.body.operations) if isinstance(op, func.FuncOp))
+
+
+def lookup(module: ir.Module, symbol: str) -> func.FuncOp:
+    return cast(func.FuncOp, ir.SymbolTable(module.operation)[symbol])
+
+
+def module_of(function: func.FuncOp) -> ir.Module:
+    """The module op around a function, seen as a module."""
+    return cast(ir.Module, function.operation.parent.opview)
+
+
+def body(function: func.FuncOp) -> ir.Block:
+    return function.regions[0].blocks[0]
+
+
+def ops(function: func.FuncOp) -> list[Op]:
+    """The ops of the body in order, without the return."""
+    return list(body(function).operations)[:-1]  # type: ignore[return-value]
+
+
+def returned(function: func.FuncOp) -> list[ir.Value]:
+    operations = body(function).operations
+    return list(operations[len(operations) - 1].operands)
+
+
+def build(
+    like: func.FuncOp,
+    name: str,
+    arguments: Sequence[ir.Type],
+    emit: Callable[[Builder, Values], Values],
+) -> func.FuncOp:
+    """A new private function right before `like`, its body made by `emit(builder, arguments)`.
+
+    `emit` runs while the function has no result types yet; they follow from what it returns.
+    """
+    location = like.location
+    with location, ir.InsertionPoint(like):
+        new = func.FuncOp(name, (list(arguments), []), visibility="private")
+    block = ir.Block.create_at_start(new.body, list(arguments), [location] * len(arguments))
+    ip = ir.InsertionPoint(block)
+    values = list(emit(Builder(ip, location), list(block.arguments)))
+    func.ReturnOp(values, loc=location, ip=ip)
+    type_ = ir.FunctionType.get(list(arguments), [v.type for v in values], like.context)
+    new.attributes["function_type"] = ir.TypeAttr.get(type_, like.context)
+    return new
+
+
+def fresh_name(function: func.FuncOp, suffix: str) -> str:
+    """`f.suffix`, not yet in use."""
+    table = ir.SymbolTable(function.operation.parent)
+    base = name = f"{function.name.value}.{suffix}"
+    count = 1
+    while name in table:
+        count += 1
+        name = f"{base}.{count}"
+    return name
+
+
+def copy_op(b: Builder, op: Op, environment: Environment) -> Op:
+    """`op` on the values that stand for its operands; its results enter the environment."""
+    operation = op.operation
+    new = ir.Operation.create(
+        operation.name,
+        results=[result.type for result in operation.results],
+        operands=[environment[operand] for operand in operation.operands],
+        attributes=dict(operation.attributes.items()),
+        loc=b.location,
+        ip=b.ip,
+    )
+    environment.update(zip(operation.results, new.results, strict=True))
+    return cast(Op, new.opview)
+
+
+def copy_body(b: Builder, function: func.FuncOp, arguments: Iterable[ir.Value]) -> list[ir.Value]:
+    """The body of `function` on `arguments`; the values it returns."""
+    environment: Environment = dict(zip(body(function).arguments, arguments, strict=True))
+    outer = b.location
+    for op in ops(function):
+        b.location = op.location
+        copy_op(b, op, environment)
+    b.location = outer
+    return [environment[value] for value in returned(function)]
+
+
+def within(transform: str, location: ir.Location) -> ir.Location:
+    """The user's line, under the name of the transform that made an op from it."""
+    return ir.Location.name(transform, childLoc=location)

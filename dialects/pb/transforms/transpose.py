@@ -1,0 +1,75 @@
+"""Pass pb-transpose: the transpose of a linear function.
+
+    <f.lin(r, v), ct> = <v, (f.lin transposed)(r, ct)>
+
+The walk goes backward over the ops that depend on v: each turns the cotangent of its result
+into cotangents of the operands it is linear in, and a value used twice sums what comes back.
+What does not depend on v (residuals, constants) is copied first. vjp is linearize, then this.
+"""
+
+from __future__ import annotations
+
+from mlir import ir
+from mlir.dialects import func
+
+from .. import _pb_ops_gen as gen
+from ..builder import Builder
+from ..opdef import ZERO, Tangent
+from . import functions
+from .expansion import expand_ops
+from .linearize import linear_ops
+
+
+def run(module: ir.Module) -> bool:
+    return expand_ops(module, gen.LinearTransposeOp, replacement)
+
+
+def replacement(op: gen.LinearTransposeOp, callee: func.FuncOp) -> func.FuncOp:
+    """The function to call instead of a pb.linear_transpose op."""
+    return transpose(callee, len(op.residuals))
+
+
+def transpose(function: func.FuncOp, residual_count: int) -> func.FuncOp:
+    """(residuals..., cotangents of the results) -> cotangents of the linear arguments."""
+    arguments = list(functions.body(function).arguments)
+    residuals, linear_arguments = arguments[:residual_count], arguments[residual_count:]
+    returned = functions.returned(function)
+    types = [value.type for value in (*residuals, *returned)]
+
+    def emit(b: Builder, values: functions.Values) -> functions.Values:
+        environment = dict(zip(residuals, values[:residual_count], strict=True))
+        cotangents: dict[ir.Value, Tangent] = {}
+        linear = linear_ops(function, linear_arguments)
+        dependent = {*linear_arguments, *(result for op in linear for result in op.results)}
+
+        def accumulate(value: ir.Value, ct: Tangent) -> None:
+            if value in dependent:
+                cotangents[value] = b.add(cotangents.get(value, ZERO), ct)
+
+        for op in functions.ops(function):
+            if not any(result in dependent for result in op.results):
+                b.location = op.location
+                functions.copy_op(b, op, environment)
+        for value, ct in zip(returned, values[residual_count:], strict=True):
+            accumulate(value, ct)
+        for op in reversed(linear):
+            (result,) = op.results
+            ct = cotangents.pop(result, ZERO)
+            if not isinstance(ct, ir.Value):
+                continue
+            b.location = functions.within("transpose", op.location)
+            operands = [None if v in dependent else environment[v] for v in op.operands]
+            bars = op.transpose(b, ct, *operands)
+            for value, operand, bar in zip(op.operands, operands, bars, strict=True):
+                if operand is None:
+                    if bar is None:
+                        raise op.missing("transpose", " for this operand")
+                    accumulate(value, bar)
+        bars = [cotangents.get(value, ZERO) for value in linear_arguments]
+        return [
+            bar if isinstance(bar, ir.Value) else b.zeros(value.type)
+            for value, bar in zip(linear_arguments, bars, strict=True)
+        ]
+
+    name = functions.fresh_name(function, "transpose")
+    return functions.build(function, name, types, emit)

@@ -1,0 +1,60 @@
+"""Shapes and element types of values.
+
+A dimension is an int; everything that computes with dimensions does so through the shapes of
+values, so that a symbolic one can join later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import numpy as np
+from mlir import ir
+
+DTYPES = {
+    "f32": np.dtype(np.float32),
+    "f64": np.dtype(np.float64),
+    "i32": np.dtype(np.int32),
+    "i64": np.dtype(np.int64),
+    "i1": np.dtype(np.bool_),
+}
+
+
+def tensor_type(value: ir.Value | ir.Type) -> ir.RankedTensorType:
+    type_ = value if isinstance(value, ir.Type) else value.type
+    return cast(ir.RankedTensorType, type_)
+
+
+def shape(value: ir.Value | ir.Type) -> tuple[int, ...]:
+    return tuple(tensor_type(value).shape)
+
+
+def rank(value: ir.Value | ir.Type) -> int:
+    return tensor_type(value).rank
+
+
+def element_type(value: ir.Value | ir.Type) -> ir.Type:
+    return tensor_type(value).element_type
+
+
+def is_float(value: ir.Value | ir.Type) -> bool:
+    return isinstance(element_type(value), ir.FloatType)
+
+
+def tensor(dims: Iterable[int], element: ir.Type) -> ir.RankedTensorType:
+    return ir.RankedTensorType.get(list(dims), element, loc=ir.Location.unknown(element.context))
+
+
+def with_shape(value: ir.Value | ir.Type, dims: Iterable[int]) -> ir.RankedTensorType:
+    """The type of `value` under another shape."""
+    return tensor(dims, element_type(value))
+
+
+def dtype(value: ir.Value | ir.Type) -> np.dtype:
+    """The numpy dtype of the elements; i1 is bool."""
+    return DTYPES[str(element_type(value))]
+
+
+def size(dims: Sequence[int]) -> int:
+    return int(np.prod(dims, dtype=np.int64)) if dims else 1
