@@ -37,7 +37,7 @@ def translated(kind: type[CompileError] = VerifyError) -> Iterator[None]:
     """Turns an MLIRError inside into `kind`, with the line of the op it is about."""
     try:
         yield
-    except ir.MLIRError as error:
+    except ir.MLIRError as error:  # pyright: ignore[reportAttributeAccessIssue]
         diagnostics = error.error_diagnostics
         if not diagnostics:
             raise kind(str(error)) from None

@@ -7,7 +7,7 @@ A symbolic ZERO goes through linear ops without leaving a trace: `mul(ZERO, y)` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import numpy as np
 from mlir import ir
@@ -16,7 +16,6 @@ from . import _pb_ops_gen as gen
 from .opdef import ZERO, Tangent
 from .types import DTYPES, element_type, rank, shape, tensor, with_shape
 
-_T = TypeVar("_T", bound=ir.Value | Tangent)
 Shape = Sequence[int]
 
 
@@ -104,7 +103,7 @@ class Builder:
             on_false = self.zeros_like(on_true)
         return self._make(gen.SelectOp, pred, on_true, on_false)
 
-    def convert(self, x: _T, element: ir.Type) -> _T:
+    def convert(self, x: Any, element: ir.Type) -> Any:
         if x is ZERO or element_type(x) == element:
             return x
         return self._make(gen.ConvertOp, tensor(shape(x), element), x)
@@ -141,37 +140,39 @@ class Builder:
 
     # -- structure ---------------------------------------------------------------------
 
-    def broadcast(self, x: _T, dims: Shape, at: Sequence[int]) -> _T:
+    def broadcast(self, x: Any, dims: Shape, at: Sequence[int]) -> Any:
         """`x` in shape `dims`, its dimension i becoming dimension at[i]."""
         if x is ZERO or (len(at) == len(dims) and tuple(at) == tuple(range(len(dims)))):
             return x
         return self._make(gen.BroadcastOp, with_shape(x, dims), x, self._array(at, x))
 
-    def reshape(self, x: _T, dims: Shape) -> _T:
+    def reshape(self, x: Any, dims: Shape) -> Any:
         if x is ZERO or shape(x) == tuple(dims):
             return x
         return self._make(gen.ReshapeOp, with_shape(x, dims), x)
 
-    def transpose(self, x: _T, permutation: Sequence[int]) -> _T:
+    def transpose(self, x: Any, permutation: Sequence[int]) -> Any:
         if x is ZERO or list(permutation) == list(range(len(permutation))):
             return x
         return self._make(gen.TransposeOp, x, self._array(permutation, x))
 
-    def move_dim(self, x: _T, source: int, target: int) -> _T:
+    def move_dim(self, x: Any, source: int, target: int) -> Any:
         if x is ZERO or source == target:
             return x
         order = [dim for dim in range(rank(x)) if dim != source]
         order.insert(target, source)
         return self.transpose(x, order)
 
-    def slice(self, x: _T, offsets: Shape, sizes: Shape, strides: Shape) -> _T:
+    def slice(self, x: Any, offsets: Shape, sizes: Shape, strides: Shape) -> Any:
         if x is ZERO:
             return x
         return self._make(
             gen.SliceOp, with_shape(x, sizes), x, self._array(offsets, x), self._array(strides, x)
         )
 
-    def pad(self, x: _T, value: ir.Value | None, dims: Shape, offsets: Shape, strides: Shape) -> _T:
+    def pad(
+        self, x: Any, value: ir.Value | None, dims: Shape, offsets: Shape, strides: Shape
+    ) -> Any:
         """`value` (default 0) in shape `dims`, with x at offsets + i * strides."""
         if x is ZERO:
             return x
@@ -187,12 +188,12 @@ class Builder:
 
     def gather(
         self,
-        x: _T,
+        x: Any,
         indices: Sequence[ir.Value],
         axes: Shape,
         batch_dims: int = 0,
         in_bounds: bool = False,
-    ) -> _T:
+    ) -> Any:
         if x is ZERO:
             return x
         return self._make(
@@ -228,7 +229,7 @@ class Builder:
 
     # -- reduction and contraction ---------------------------------------------------------
 
-    def reduce_sum(self, x: _T, dims: Sequence[int]) -> _T:
+    def reduce_sum(self, x: Any, dims: Sequence[int]) -> Any:
         if x is ZERO or not dims:
             return x
         return self._make(gen.ReduceSumOp, x, self._array(sorted(dims), x))
@@ -343,6 +344,6 @@ def dense(value: np.ndarray, type_: ir.RankedTensorType) -> ir.DenseElementsAttr
     if value.dtype == np.bool_:
         packed = np.packbits(value, axis=None, bitorder="little")
         return ir.DenseElementsAttr.get(
-            packed, type=element, shape=list(type_.shape), context=element.context
+            cast(Any, packed), type=element, shape=list(type_.shape), context=element.context
         )
-    return ir.DenseElementsAttr.get(value, type=type_, context=element.context)
+    return ir.DenseElementsAttr.get(cast(Any, value), type=type_, context=element.context)

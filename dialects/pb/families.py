@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mlir import ir
 
@@ -31,7 +31,7 @@ def splat(value: ir.Value) -> float | None:
     attr = value.owner.attributes["value"]
     if not isinstance(attr, ir.DenseElementsAttr) or not attr.is_splat:
         return None
-    return attr.get_splat_value().value
+    return cast(Any, attr.get_splat_value()).value
 
 
 def defining(value: ir.Value, kind: type) -> Any:

@@ -14,6 +14,7 @@ from mlir import ir
 
 from . import _pb_ops_gen as gen
 from .opdef import Op
+from .transforms import functions
 from .types import dtype, shape
 
 Arrays = Sequence[np.ndarray]
@@ -21,8 +22,6 @@ Arrays = Sequence[np.ndarray]
 
 def evaluate(module: ir.Module, name: str, arguments: Arrays) -> list[np.ndarray]:
     """The results of function `name`; raises IndexError where a check of the function fails."""
-    from .transforms import functions
-
     function = functions.lookup(module, name)
     block = functions.body(function)
     environment: dict[ir.Value, np.ndarray] = {}

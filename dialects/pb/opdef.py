@@ -66,14 +66,19 @@ def register(view: type) -> Callable[[_T], _T]:
     return decorate
 
 
-class Op:
+if TYPE_CHECKING:
+    _View = ir.OpView
+else:
+    _View = object
+
+
+class Op(_View):
     """The rules of one op; see the slots below for what each must do.
 
     `self` is also the generated OpView: `self.x` is an operand, `self.dims` an attribute.
     """
 
     if TYPE_CHECKING:
-        OPERATION_NAME: ClassVar[str]
 
         def __getattr__(self, name: str) -> Any: ...
 

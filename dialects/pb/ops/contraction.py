@@ -25,14 +25,14 @@ class DotGeneral(Bilinear):
     def sides(self) -> tuple[list[int], list[int], list[int], list[int]]:
         return tuple(map(list, (self.x_batch, self.y_batch, self.x_contract, self.y_contract)))  # type: ignore[return-value]
 
-    def free(self, of: str) -> list[int]:
+    def free_dims(self, of: str) -> list[int]:
         """The dimensions of one operand that are neither batch nor contracted."""
         used = {*getattr(self, f"{of}_batch"), *getattr(self, f"{of}_contract")}
         return [d for d in range(rank(getattr(self, of))) if d not in used]
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
         x_batch, y_batch, x_contract, y_contract = self.sides()
-        n, x_free, y_free = len(x_batch), self.free("x"), self.free("y")
+        n, x_free, y_free = len(x_batch), self.free_dims("x"), self.free_dims("y")
         batch, xs = list(range(n)), list(range(n, n + len(x_free)))
         ys = list(range(n + len(x_free), rank(ct)))
         if x is None:  # ct with y over the free dimensions of y, then back in the order of x
@@ -57,14 +57,14 @@ class DotGeneral(Bilinear):
             out = b.dot_general(
                 x.value, y.value, past(x_batch, d), y_batch, past(x_contract, d), y_contract
             )
-            return Batched(out, n + sum(dim < d for dim in past(self.free("x"), d)))
+            return Batched(out, n + sum(dim < d for dim in past(self.free_dims("x"), d)))
         e = y.dim
         if x.dim is None:
             out = b.dot_general(
                 x.value, y.value, x_batch, past(y_batch, e), x_contract, past(y_contract, e)
             )
-            before = n + len(self.free("x"))
-            return Batched(out, before + sum(dim < e for dim in past(self.free("y"), e)))
+            before = n + len(self.free_dims("x"))
+            return Batched(out, before + sum(dim < e for dim in past(self.free_dims("y"), e)))
         d = x.dim
         out = b.dot_general(
             x.value,
@@ -82,7 +82,9 @@ class DotGeneral(Bilinear):
         ys: list[int] = list(range(x.ndim, x.ndim + y.ndim))
         for i, j in zip(x_batch + x_contract, y_batch + y_contract, strict=True):
             ys[j] = xs[i]
-        out = [xs[i] for i in (*x_batch, *self.free("x"))] + [ys[j] for j in self.free("y")]
+        out = [xs[i] for i in (*x_batch, *self.free_dims("x"))] + [
+            ys[j] for j in self.free_dims("y")
+        ]
         return np.asarray(np.einsum(x, xs, y, ys, out), x.dtype)
 
     def simplify(self, b: Builder) -> ir.Value | None:
@@ -93,7 +95,7 @@ class DotGeneral(Bilinear):
             if inner is None:
                 continue
             order = list(inner.permutation)
-            free = [order[d] for d in self.free(of)]
+            free = [order[d] for d in self.free_dims(of)]
             if free != sorted(free):
                 continue
             if of == "x":

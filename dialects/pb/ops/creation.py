@@ -8,6 +8,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
+from ..families import splat
 from ..opdef import Op, register
 from ..types import dtype, shape, size, tensor_type
 
@@ -19,6 +20,10 @@ class Constant(Op):
 
     def reference(self) -> Any:
         return array(self.value, self.result)
+
+    def number(self) -> Any:
+        """The number that the literal repeats, as a 0-dim array."""
+        return np.asarray(splat(self.result), dtype(self.result))
 
 
 @register(gen.IotaOp)
@@ -44,11 +49,11 @@ class Basis(Op):
         return np.eye(size(dims[1:]), dtype=dtype(self.result)).reshape(dims)
 
 
-def array(attr: ir.Attribute, result: ir.Value) -> np.ndarray:
+def array(attr: Any, result: ir.Value) -> np.ndarray:
     """The elements of a literal of the type of `result`."""
     type_ = tensor_type(result)
     dims, kind = shape(type_), dtype(type_)
-    if isinstance(attr, ir.DenseElementsAttr) and attr.is_splat:
+    if attr.is_splat:
         return np.full(dims, attr.get_splat_value().value, kind)
     if kind == np.bool_:
         return np.array([bool(x) for x in attr], kind).reshape(dims)

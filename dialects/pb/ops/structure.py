@@ -152,8 +152,12 @@ class Slice(Linear):
         if self.x.type == self.result.type:
             return self.x
         inner = defining(self.x, gen.PadOp)
-        same = inner is not None and inner.x.type == self.result.type
-        if same and inner.offsets == self.offsets and inner.strides == self.strides:
+        if (
+            inner is not None
+            and inner.x.type == self.result.type
+            and inner.offsets == self.offsets
+            and inner.strides == self.strides
+        ):
             return inner.x
         return constant_of(b, self.x, self.result)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from mlir import ir
 from mlir.dialects import func
 
@@ -28,7 +30,7 @@ def inline(function: func.FuncOp, callers: tuple[str, ...] = ()) -> bool:
     for call in calls:
         if call.callee.value in callers:
             raise VerifyError(f"@{call.callee.value} calls itself", user_location(call.location))
-        callee = table[call.callee.value]
+        callee = cast(func.FuncOp, table[call.callee.value])
         inline(callee, callers)
         b = Builder(ir.InsertionPoint(call), call.location)
         results = functions.copy_body(b, callee, call.args)

@@ -54,7 +54,7 @@ def push_forward(
 ) -> tuple[list[ir.Value], list[Tangent]]:
     """The body of `function` on primals and tangents: results and their tangents."""
     arguments = functions.body(function).arguments
-    primal = dict(zip(arguments, primals, strict=True))
+    primal: functions.Environment = dict(zip(arguments, primals, strict=True))
     tangent: dict[ir.Value, Tangent] = dict(zip(arguments, dots, strict=True))
     for op in functions.ops(function):
         b.location = functions.within("jvp", op.location)

@@ -12,6 +12,7 @@ residual. Values that cost nothing to make again are made again instead of cross
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from mlir import ir
 from mlir.dialects import func
@@ -64,7 +65,7 @@ def linearize(function: func.FuncOp, wrt: Sequence[int]) -> tuple[func.FuncOp, f
     residuals = crossing(linear, dots, primals)
 
     def emit_forward(b: Builder, values: functions.Values) -> functions.Values:
-        environment = dict(zip(primals, values, strict=True))
+        environment: functions.Environment = dict(zip(primals, values, strict=True))
         linear_results = {result for op in linear for result in op.results}
         for op in functions.ops(pushforward):
             if not any(result in linear_results for result in op.results):
@@ -73,11 +74,11 @@ def linearize(function: func.FuncOp, wrt: Sequence[int]) -> tuple[func.FuncOp, f
         return [environment[value] for value in (*results, *residuals)]
 
     def emit_linear(b: Builder, values: functions.Values) -> functions.Values:
-        environment = dict(zip((*residuals, *tangents), values, strict=True))
+        environment: functions.Environment = dict(zip((*residuals, *tangents), values, strict=True))
 
         def get(value: ir.Value) -> ir.Value:
             if value not in environment:  # free to make again
-                op = value.owner.opview
+                op = cast(Op, value.owner.opview)
                 for operand in op.operands:
                     get(operand)
                 b.location = op.location
@@ -131,7 +132,7 @@ def crossing(
     def need(value: ir.Value) -> None:
         if value in made or (not isinstance(value, ir.OpResult) and value not in primals):
             return
-        op = value.owner.opview if isinstance(value, ir.OpResult) else None
+        op = cast(Op, value.owner.opview) if isinstance(value, ir.OpResult) else None
         if op is not None and op.free:
             for operand in op.operands:
                 need(operand)

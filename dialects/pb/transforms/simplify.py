@@ -6,13 +6,15 @@ methods of the op classes; this file only drives them.
 
 from __future__ import annotations
 
+import numpy as np
 from mlir import ir
 from mlir.dialects import func
 from mlir.passmanager import PassManager
 
 from .. import _pb_ops_gen as gen
 from ..builder import Builder
-from ..families import splat
+from ..families import defining, splat
+from ..interpret import evaluate_op
 from ..opdef import Op
 from ..types import shape, size
 from . import functions
@@ -68,26 +70,22 @@ def erase_dead(function: func.FuncOp) -> None:
 
 
 def fold(b: Builder, op: Op) -> ir.Value | None:
-    """The value of an op on constants, if it is small or one repeated number."""
+    """The value of an op on constants: one repeated number, or a small literal.
+
+    A literal is not folded into a larger one, so that the size of the IR does not depend on
+    the sizes of the tensors.
+    """
     if not len(op.operands) or not op.has("reference"):
         return None
-    literals = []
-    for operand in op.operands:
-        owner = operand.owner.opview if isinstance(operand, ir.OpResult) else None
-        if not isinstance(owner, gen.ConstantOp):
-            return None
-        literals.append(owner)
+    literals = [defining(operand, gen.ConstantOp) for operand in op.operands]
+    if any(literal is None for literal in literals):
+        return None
     result = op.results[0].type
-    if size(shape(result)) > FOLDED_ELEMENTS:
-        if not op.elementwise or any(splat(literal.result) is None for literal in literals):
-            return None
-    elif any(size(shape(literal.result)) > FOLDED_ELEMENTS for literal in literals):
+    if op.elementwise and all(splat(operand) is not None for operand in op.operands):
+        numbers = [literal.number() for literal in literals]
+        with np.errstate(all="ignore"):
+            return b.constant(op.reference(*numbers), result)
+    sizes = [size(shape(operand)) for operand in op.operands]
+    if size(shape(result)) > min(max(sizes), FOLDED_ELEMENTS) or max(sizes) > FOLDED_ELEMENTS:
         return None
-    from ..interpret import evaluate_op
-
-    arrays = [literal.reference() for literal in literals]
-    if op.elementwise and all(splat(literal.result) is not None for literal in literals):
-        arrays = [array.reshape(-1)[:1].reshape(()) for array in arrays]
-    if any(array.size == 0 for array in arrays):
-        return None
-    return b.constant(evaluate_op(op, arrays)[0], result)
+    return b.constant(evaluate_op(op, [literal.reference() for literal in literals])[0], result)

@@ -37,7 +37,9 @@ def transpose(function: func.FuncOp, residual_count: int) -> func.FuncOp:
     types = [value.type for value in (*residuals, *returned)]
 
     def emit(b: Builder, values: functions.Values) -> functions.Values:
-        environment = dict(zip(residuals, values[:residual_count], strict=True))
+        environment: functions.Environment = dict(
+            zip(residuals, values[:residual_count], strict=True)
+        )
         cotangents: dict[ir.Value, Tangent] = {}
         linear = linear_ops(function, linear_arguments)
         dependent = {*linear_arguments, *(result for op in linear for result in op.results)}
