@@ -92,6 +92,9 @@ class Elementwise(Op):
     def flops(self) -> int:
         return self.cost * size(shape(self.results[0]))
 
+    def lower(self, loops: Any, *operands: Any) -> Any:
+        return loops.elementwise(self, *operands)
+
 
 class Linear(Op):
     """Linear in the operands `linear_in` together: the derivative is the op itself."""

@@ -18,6 +18,10 @@ namespace pb {
 struct ErrorStatus : public mlir::SideEffects::Resource::Base<ErrorStatus> {
   llvm::StringRef getName() final { return "pb.error_status"; }
 };
+
+/// The syntax `(type, type, ...)`, which may be empty.
+mlir::ParseResult parseTypes(mlir::OpAsmParser &parser, llvm::SmallVectorImpl<mlir::Type> &types);
+void printTypes(mlir::OpAsmPrinter &printer, mlir::Operation *op, mlir::TypeRange types);
 } // namespace pb
 
 // Hidden, so that a missing definition of ours is an error of the linker.

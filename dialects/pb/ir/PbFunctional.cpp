@@ -6,6 +6,17 @@ using namespace mlir;
 
 namespace pb {
 
+ParseResult parseTypes(OpAsmParser &parser, SmallVectorImpl<Type> &types) {
+  return parser.parseCommaSeparatedList(OpAsmParser::Delimiter::Paren,
+                                        [&] { return parser.parseType(types.emplace_back()); });
+}
+
+void printTypes(OpAsmPrinter &printer, Operation *, TypeRange types) {
+  printer << '(';
+  llvm::interleaveComma(types, printer);
+  printer << ')';
+}
+
 static bool isFloat(Type type) {
   return isa<FloatType>(cast<RankedTensorType>(type).getElementType());
 }
@@ -105,6 +116,8 @@ LogicalResult VmapOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (failed(callee))
     return failure();
   int64_t size = getAxisSize();
+  if (size < 0)
+    return emitOpError("size of the batch is negative: ") << size;
   auto examples = [&](TypeRange types, ArrayRef<int64_t> dims, StringRef what,
                       bool shared, SmallVectorImpl<Type> &out) -> LogicalResult {
     if (dims.size() != types.size())
@@ -119,7 +132,7 @@ LogicalResult VmapOp::verifySymbolUses(SymbolTableCollection &symbols) {
     return success();
   };
   SmallVector<Type> operands, results;
-  if (size < 0 || failed(examples(getArgs().getTypes(), getInDims(), "operands", true, operands)) ||
+  if (failed(examples(getArgs().getTypes(), getInDims(), "operands", true, operands)) ||
       failed(examples(getOuts().getTypes(), getOutDims(), "results", false, results)) ||
       failed(same(*this, "operands of one example", callee->getArgumentTypes(), operands)))
     return failure();

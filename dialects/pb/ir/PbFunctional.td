@@ -46,7 +46,7 @@ def Pb_JvpOp : Pb_SymbolOp<"jvp", [AttrSizedOperandSegments]> {
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let assemblyFormat = [{
     $callee `(` $primals `)` `tangents` `(` $tangents `)` `wrt` `=` $wrt attr-dict `:`
-    `(` type($primals) `)` `(` type($tangents) `)` `->` `(` type($outs) `)`
+    custom<Types>(type($primals)) custom<Types>(type($tangents)) `->` custom<Types>(type($outs))
   }];
 }
 
@@ -61,7 +61,7 @@ def Pb_VjpOp : Pb_SymbolOp<"vjp", [AttrSizedOperandSegments]> {
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let assemblyFormat = [{
     $callee `(` $primals `)` `cotangents` `(` $cotangents `)` `wrt` `=` $wrt attr-dict `:`
-    `(` type($primals) `)` `(` type($cotangents) `)` `->` `(` type($outs) `)`
+    custom<Types>(type($primals)) custom<Types>(type($cotangents)) `->` custom<Types>(type($outs))
   }];
 }
 
@@ -76,7 +76,7 @@ def Pb_LinearTransposeOp : Pb_SymbolOp<"linear_transpose", [AttrSizedOperandSegm
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let assemblyFormat = [{
     $callee `(` $residuals `)` `cotangents` `(` $cotangents `)` attr-dict `:`
-    `(` type($residuals) `)` `(` type($cotangents) `)` `->` `(` type($outs) `)`
+    custom<Types>(type($residuals)) custom<Types>(type($cotangents)) `->` custom<Types>(type($outs))
   }];
 }
 
@@ -102,7 +102,7 @@ def Pb_LinearCallOp : Pb_SymbolOp<"linear_call", [AttrSizedOperandSegments]> {
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let assemblyFormat = [{
     $callee `transposed` $transposed `(` $residuals `)` `(` $args `)` attr-dict `:`
-    `(` type($residuals) `)` `(` type($args) `)` `->` `(` type($outs) `)`
+    custom<Types>(type($residuals)) custom<Types>(type($args)) `->` custom<Types>(type($outs))
   }];
 }
 
@@ -152,8 +152,8 @@ def Pb_WhileOp : Pb_RegionOp<"while", [AttrSizedOperandSegments]> {
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let regions = (region SizedRegion<1>:$condition, SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `(` $consts `)` `(` $inits `)` attr-dict `:` `(` type($consts) `)` `(` type($inits) `)` `->`
-    `(` type($outs) `)` $condition `do` $body
+    `(` $consts `)` `(` $inits `)` attr-dict `:` custom<Types>(type($consts)) custom<Types>(type($inits)) `->`
+    custom<Types>(type($outs)) $condition `do` $body
   }];
 }
 
@@ -169,7 +169,7 @@ def Pb_ScanOp : Pb_RegionOp<"scan", [AttrSizedOperandSegments]> {
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     `(` $consts `)` `(` $inits `)` `(` $xs `)` `length` `=` $length attr-dict `:`
-    `(` type($consts) `)` `(` type($inits) `)` `(` type($xs) `)` `->` `(` type($outs) `)` $body
+    custom<Types>(type($consts)) custom<Types>(type($inits)) custom<Types>(type($xs)) `->` custom<Types>(type($outs)) $body
   }];
 }
 

@@ -108,3 +108,7 @@ class DotGeneral(Bilinear):
     def flops(self) -> int:
         contracted = [shape(self.x)[d] for d in self.x_contract]
         return 2 * size(shape(self.result)) * size(contracted)
+
+    def lower(self, loops: Any, x: Any, y: Any) -> Any:
+        x_batch, y_batch, x_contract, y_contract = self.sides()
+        return loops.dot_general(x, y, (x_batch, y_batch), (x_contract, y_contract))

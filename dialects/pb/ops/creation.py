@@ -10,7 +10,7 @@ from mlir import ir
 from .. import _pb_ops_gen as gen
 from ..families import splat
 from ..opdef import Op, register
-from ..types import dtype, shape, size, tensor_type
+from ..types import dtype, element_type, shape, size, tensor_type
 
 
 @register(gen.ConstantOp)
@@ -24,6 +24,13 @@ class Constant(Op):
     def number(self) -> Any:
         """The number that the literal repeats, as a 0-dim array."""
         return np.asarray(splat(self.result), dtype(self.result))
+
+    def lower(self, loops: Any) -> Any:
+        dims, element = shape(self.result), element_type(self.result)
+        number = splat(self.result)
+        if number is not None:
+            return loops.full(dims, element, number)
+        return loops.constant(self.reference(), element)
 
 
 @register(gen.IotaOp)
@@ -39,6 +46,12 @@ class Iota(Op):
             ramp.reshape([-1 if i == dim else 1 for i in range(len(dims))]), dims
         )
 
+    def lower(self, loops: Any) -> Any:
+        dim, element = self.dim.value, element_type(self.result)
+        return loops.generated(
+            shape(self.result), element, lambda m, at: m.from_index(at[dim], element)
+        )
+
 
 @register(gen.BasisOp)
 class Basis(Op):
@@ -47,6 +60,14 @@ class Basis(Op):
     def reference(self) -> Any:
         dims = shape(self.result)
         return np.eye(size(dims[1:]), dtype=dtype(self.result)).reshape(dims)
+
+    def lower(self, loops: Any) -> Any:
+        dims, element = shape(self.result), element_type(self.result)
+
+        def body(m: Any, at: Any) -> ir.Value:
+            return m.convert(m.compare("eq", at[0], m.position(at[1:], dims[1:])), element)
+
+        return loops.generated(dims, element, body)
 
 
 def array(attr: Any, result: ir.Value) -> np.ndarray:

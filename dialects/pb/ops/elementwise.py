@@ -40,6 +40,9 @@ class Add(Elementwise, Linear):
             return self.x
         return self.hoist_broadcast(b)
 
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.add(x, y)
+
 
 @register(gen.SubOp)
 class Sub(Elementwise, Linear):
@@ -61,6 +64,9 @@ class Sub(Elementwise, Linear):
         if is_float(self.x) and (negated := defining(self.y, gen.NegOp)) is not None:
             return b.add(self.x, negated.x)
         return self.hoist_broadcast(b)
+
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.sub(x, y)
 
 
 @register(gen.MulOp)
@@ -84,6 +90,9 @@ class Mul(Elementwise, Bilinear):
                 return b.neg(b.mul(negated.x, y))
         return self.hoist_broadcast(b)
 
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.mul(x, y)
+
 
 @register(gen.DivOp)
 class Div(Elementwise):
@@ -105,6 +114,9 @@ class Div(Elementwise):
 
     def simplify(self, b: Builder) -> ir.Value | None:
         return self.x if splat(self.y) == 1 else self.hoist_broadcast(b)
+
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.div(x, y)
 
 
 @register(gen.PowOp)
@@ -129,6 +141,9 @@ class Pow(Elementwise):
     def reference(self, x: Any, y: Any) -> Any:
         return np.power(x, y)
 
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.pow(x, y)
+
 
 @register(gen.MaximumOp)
 class Maximum(Elementwise):
@@ -152,6 +167,9 @@ class Maximum(Elementwise):
     def reference(self, x: Any, y: Any) -> Any:
         return np.maximum(x, y)
 
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.maximum(x, y)
+
 
 @register(gen.NegOp)
 class Neg(Elementwise, Linear):
@@ -167,6 +185,9 @@ class Neg(Elementwise, Linear):
         inner = defining(self.x, gen.NegOp)
         return inner.x if inner is not None else self.hoist_broadcast(b)
 
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.neg(x)
+
 
 @register(gen.ExpOp)
 class Exp(Elementwise):
@@ -178,6 +199,9 @@ class Exp(Elementwise):
 
     def reference(self, x: Any) -> Any:
         return np.exp(x)
+
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.exp(x)
 
 
 @register(gen.LogOp)
@@ -191,6 +215,9 @@ class Log(Elementwise):
     def reference(self, x: Any) -> Any:
         return np.log(x)
 
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.log(x)
+
 
 @register(gen.SinOp)
 class Sin(Elementwise):
@@ -203,6 +230,9 @@ class Sin(Elementwise):
     def reference(self, x: Any) -> Any:
         return np.sin(x)
 
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.sin(x)
+
 
 @register(gen.CosOp)
 class Cos(Elementwise):
@@ -214,6 +244,9 @@ class Cos(Elementwise):
 
     def reference(self, x: Any) -> Any:
         return np.cos(x)
+
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.cos(x)
 
 
 @register(gen.TanhOp)
@@ -228,6 +261,9 @@ class Tanh(Elementwise):
     def reference(self, x: Any) -> Any:
         return np.tanh(x)
 
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.tanh(x)
+
 
 @register(gen.SqrtOp)
 class Sqrt(Elementwise):
@@ -239,6 +275,9 @@ class Sqrt(Elementwise):
 
     def reference(self, x: Any) -> Any:
         return np.sqrt(x)
+
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.sqrt(x)
 
 
 @register(gen.LogisticOp)
@@ -254,6 +293,9 @@ class Logistic(Elementwise):
         # exp of a non-positive number only: no overflow on either side
         small = np.exp(-np.abs(x))
         return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.logistic(x)
 
 
 _COMPARISONS = {
@@ -275,6 +317,9 @@ class Compare(Elementwise):
 
     def reference(self, x: Any, y: Any) -> Any:
         return _COMPARISONS[self.predicate.value](x, y)
+
+    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        return m.compare(self.predicate.value, x, y)
 
 
 @register(gen.SelectOp)
@@ -302,6 +347,9 @@ class Select(Elementwise, Linear):
             return self.on_true if choice else self.on_false
         return self.hoist_broadcast(b)
 
+    def scalar(self, m: Any, pred: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
+        return m.select(pred, on_true, on_false)
+
 
 @register(gen.ConvertOp)
 class Convert(Elementwise):
@@ -328,6 +376,9 @@ class Convert(Elementwise):
             )
         return self.hoist_broadcast(b)
 
+    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
+        return m.convert(x, element_type(self.result))
+
 
 @register(gen.StopGradientOp)
 class StopGradient(Elementwise, Linear):
@@ -346,3 +397,6 @@ class StopGradient(Elementwise, Linear):
 
     def flops(self) -> int:
         return 0
+
+    def lower(self, loops: Any, x: Any) -> Any:
+        return x

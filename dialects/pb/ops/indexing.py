@@ -71,6 +71,9 @@ class Gather(Linear):
     def reference(self, x: Any, *indices: Any) -> Any:
         return np.transpose(x, axes_first(self, x.ndim))[positions(self, x, indices)]
 
+    def lower(self, loops: Any, x: Any, *indices: Any) -> Any:
+        return loops.gather(x, indices, self.axes, self.batch_dims.value, bool(self.in_bounds))
+
 
 @register(gen.ScatterAddOp)
 class ScatterAdd(Linear):
@@ -111,6 +114,10 @@ class ScatterAdd(Linear):
     def flops(self) -> int:
         return size(shape(self.updates))
 
+    def lower(self, loops: Any, x: Any, updates: Any, *indices: Any) -> Any:
+        safe = bool(self.in_bounds)
+        return loops.scatter_add(x, updates, indices, self.axes, self.batch_dims.value, safe)
+
 
 @register(gen.CheckIndexOp)
 class CheckIndex(Elementwise):
@@ -128,3 +135,6 @@ class CheckIndex(Elementwise):
 
     def simplify(self, b: Builder) -> ir.Value | None:
         return None
+
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.check_index(x, self.size.value, self.message.value, bool(self.wrap))

@@ -68,6 +68,9 @@ class ReduceSum(Reduction, Linear):
     def reference(self, x: Any) -> Any:
         return np.sum(x, tuple(self.dims), dtype=x.dtype)
 
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.reduce_sum(x, self.dims)
+
 
 @register(gen.ReduceMaxOp)
 class ReduceMax(Reduction):
@@ -89,3 +92,6 @@ class ReduceMax(Reduction):
         else:
             lowest = -np.inf if is_float(self.x) else np.iinfo(x.dtype).min
         return np.max(x, tuple(self.dims), initial=lowest)
+
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.reduce_max(x, self.dims)

@@ -50,6 +50,9 @@ class Broadcast(Linear):
             return b.broadcast(inner.x, shape(self.result), [dims[d] for d in inner.dims])
         return constant_of(b, self.x, self.result)
 
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.broadcast(x, shape(self.result), self.dims)
+
 
 @register(gen.ReshapeOp)
 class Reshape(Linear):
@@ -73,6 +76,9 @@ class Reshape(Linear):
         if (inner := defining(self.x, gen.BroadcastOp)) is not None:
             return reshaped_broadcast(b, inner, shape(self.result))
         return constant_of(b, self.x, self.result)
+
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.reshape(x, shape(self.result))
 
 
 def reshaped_broadcast(b: Builder, inner: Any, dims: Sequence[int]) -> ir.Value | None:
@@ -111,6 +117,9 @@ class Transpose(Linear):
         if (dot := defining(self.x, gen.DotGeneralOp)) is not None:
             return swapped_dot(b, dot, order)
         return constant_of(b, self.x, self.result)
+
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.transpose(x, self.permutation)
 
 
 def swapped_dot(b: Builder, dot: Any, order: list[int]) -> ir.Value | None:
@@ -161,6 +170,9 @@ class Slice(Linear):
             return inner.x
         return constant_of(b, self.x, self.result)
 
+    def lower(self, loops: Any, x: Any) -> Any:
+        return loops.slice(x, shape(self.result), self.offsets, self.strides)
+
 
 def region(offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> tuple[Any, ...]:
     """The numpy index of the positions offsets + i * strides."""
@@ -210,6 +222,9 @@ class Pad(Linear):
             return b.constant(number, self.result.type)
         return None
 
+    def lower(self, loops: Any, x: Any, value: Any) -> Any:
+        return loops.pad(x, value, shape(self.result), self.offsets, self.strides)
+
 
 @register(gen.ConcatenateOp)
 class Concatenate(Linear):
@@ -241,8 +256,14 @@ class Concatenate(Linear):
     def simplify(self, b: Builder) -> ir.Value | None:
         return self.operands[0] if len(self.operands) == 1 else None
 
+    def lower(self, loops: Any, *xs: Any) -> Any:
+        return loops.concatenate(xs, self.dim.value)
+
 
 @register(gen.BarrierOp)
 class Barrier(Op):
     def reference(self, *xs: Any) -> Any:
+        return xs
+
+    def lower(self, loops: Any, *xs: Any) -> Any:
         return xs

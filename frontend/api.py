@@ -1,0 +1,191 @@
+"""The transforms as users call them, with torch.func's signatures.
+
+Called inside a trace a transformed function records transform ops (``transforms.py``); called
+from plain Python it compiles itself and runs machine code (``jit.py``).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from . import checks, transforms
+from .capture import Recorder, current, graph_name
+from .checks import Argnums
+
+Function = Callable[..., Any]
+
+
+class Transformed:
+    """A function made from ``func`` by one transform.
+
+    ``record`` says what a call records; ``options`` are all that tells it from another function
+    of the same ``kind`` made from the same ``func``.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        func: Function,
+        options: tuple[Any, ...],
+        record: Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Any],
+    ) -> None:
+        if not callable(func):
+            raise TypeError(f"{kind}: expected a function, got {type(func).__name__}")
+        functools.update_wrapper(self, func)
+        self.graph_name = f"{kind}_{graph_name(func)}"
+        self.kind, self.func, self.options, self.record = kind, func, options, record
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = current()
+        if recorder is not None:
+            return self.record(recorder, args, kwargs)
+        from .jit import run  # jit.py knows Transformed
+
+        return run(self, args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {checks.name_of(self.func)}>"
+
+
+def _positional_only(kind: str, kwargs: dict[str, Any]) -> None:
+    if kwargs:
+        raise TypeError(f"{kind} got an unexpected keyword argument {next(iter(kwargs))!r}")
+
+
+def grad(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """The gradient of a function with a scalar result, with respect to ``argnums``."""
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found, value = transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return Transformed("grad", func, (argnums, has_aux), record)
+
+
+def grad_and_value(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """As ``grad``; returns (gradient, value), or (gradient, (value, aux))."""
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
+
+    return Transformed("grad_and_value", func, (argnums, has_aux), record)
+
+
+def vmap(
+    func: Function,
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Function:
+    """``func`` for every example along the mapped dimensions.
+
+    ``randomness`` and ``chunk_size`` are checked and change nothing: the compiled code draws no
+    random numbers and decides itself how many examples it works on at once.
+    """
+    checks.vmap_options(randomness, chunk_size)
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        checks.vmap_out_dims_type(out_dims, func)
+        return transforms.vmap(recorder, func, in_dims, out_dims, args, kwargs)
+
+    return Transformed("vmap", func, (in_dims, out_dims), record)
+
+
+def jacrev(
+    func: Function,
+    argnums: Argnums = 0,
+    *,
+    has_aux: bool = False,
+    chunk_size: int | None = None,
+    _preallocate_and_copy: bool = False,
+) -> Function:
+    """The Jacobian by reverse mode. ``chunk_size`` is checked and changes nothing."""
+    if not (chunk_size is None or chunk_size > 0):
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _positional_only("jacrev", kwargs)
+        return transforms.jacrev(recorder, func, argnums, has_aux, args)
+
+    return Transformed("jacrev", func, (argnums, has_aux), record)
+
+
+def jacfwd(
+    func: Function,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    randomness: str = "error",
+) -> Function:
+    """The Jacobian by forward mode."""
+    checks.vmap_options(randomness, None)
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _positional_only("jacfwd", kwargs)
+        return transforms.jacfwd(recorder, func, argnums, has_aux, args)
+
+    return Transformed("jacfwd", func, (argnums, has_aux), record)
+
+
+def hessian(func: Function, argnums: Argnums = 0) -> Function:
+    """``jacfwd(jacrev(func))``."""
+    return jacfwd(jacrev(func, argnums), argnums)
+
+
+def jvp(
+    func: Function,
+    primals: Any,
+    tangents: Any,
+    *,
+    strict: bool = False,
+    has_aux: bool = False,
+) -> Any:
+    """(output, tangent of the output), and aux with ``has_aux``."""
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return transforms.jvp_call(recorder, func, *args, strict=strict, has_aux=has_aux)
+
+    return Transformed("jvp", func, (strict, has_aux), record)(primals, tangents)
+
+
+def vjp(func: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """(output, vjp_fn), and aux with ``has_aux``; ``vjp_fn`` may be called many times."""
+    recorder = current()
+    if recorder is None:
+        from .linear import vjp_at
+
+        return vjp_at(func, primals, has_aux)
+    inner, wrt = transforms.vjp(recorder, func, primals, None, has_aux)
+    output = tree_unflatten(inner.outputs(), inner.spec)
+    vjp_fn = transforms.vjp_function(inner, wrt, tree_flatten(primals)[1])
+    return (output, vjp_fn, inner.aux) if has_aux else (output, vjp_fn)
+
+
+def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
+    """(output, jvp_fn): ``jvp_fn`` maps tangents of the primals to tangents of the output."""
+    recorder = current()
+    if recorder is None:
+        from .linear import linearize_at
+
+        return linearize_at(func, primals)
+    leaves, spec = tree_flatten(primals)
+    checks.tangents(primals, primals)
+    inner, wrt = transforms.jvp(recorder, func, primals)
+
+    def jvp_fn(*tangents: Any) -> Any:
+        given, given_spec = tree_flatten(tangents)
+        checks.linear_tangents(given, given_spec, leaves, spec)
+        values = transforms.tangent_values(recorder, tangents, inner, wrt)
+        return tree_unflatten(inner.push(wrt, values)[1], inner.spec)
+
+    return tree_unflatten(inner.outputs(), inner.spec), jvp_fn

@@ -1,0 +1,73 @@
+"""The aten calls that pullback knows, one rule each: aten call -> pb ops.
+
+``importer.py`` runs these; ``decompositions.py`` asks which calls are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import (
+    activation,
+    contraction,
+    creation,
+    elementwise,
+    indexing,
+    normalization,
+    reduction,
+    rounding,
+    shape,
+)
+
+RULES: dict[Any, Callable[..., Any]] = {
+    **activation.RULES,
+    **contraction.RULES,
+    **creation.RULES,
+    **elementwise.RULES,
+    **indexing.RULES,
+    **normalization.RULES,
+    **reduction.RULES,
+    **rounding.RULES,
+    **shape.RULES,
+}
+
+# torch's decompositions of these, differentiated op by op, give NaN or another number where torch
+# gives a finite one: better not supported than wrong.
+_aten = torch.ops.aten
+WRONG_DERIVATIVES = frozenset(
+    {
+        _aten.sinc.default,
+        _aten.std_mean.correction,
+        _aten.dist.default,
+        _aten.logaddexp.default,
+        _aten.logit.default,
+    }
+)
+
+_RANDOM = "random numbers are not supported yet; pass them in as an argument"
+_HELP = {
+    "convolution": "convolutions are not supported yet; a matrix product can express small ones",
+    "erf": "erf is not supported yet; for gelu use approximate='tanh'",
+    "scatter": "use scatter_add on zeros",
+    "index_reduce": "use index_add",
+    "sort": "sorting is not supported yet; max and min along a dimension are",
+    "topk": "sorting is not supported yet; max and min along a dimension are",
+    "atan2": "inverse trigonometric functions are not supported yet",
+    "rand": _RANDOM,
+    "rand_like": _RANDOM,
+    "randn": _RANDOM,
+    "randn_like": _RANDOM,
+    "randint": _RANDOM,
+    "randperm": _RANDOM,
+    "bernoulli": _RANDOM,
+    "native_dropout": "random numbers are not supported yet; call model.eval() or use p=0",
+}
+
+
+def help_for(target: Any) -> str:
+    """The way out for a call without a rule."""
+    name = target._schema.name.removeprefix("aten::").rstrip("_")
+    return _HELP.get(name, "not supported yet; express it with supported operations")

@@ -1,0 +1,114 @@
+"""Activation functions, written so that neither a value nor a derivative overflows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from mlir import ir
+
+from .elementwise import log1p
+from .emitter import Emitter
+
+aten = torch.ops.aten
+
+
+def positive(e: Emitter, x: ir.Value) -> ir.Value:
+    return e.b.compare("gt", x, e.like(x, 0))
+
+
+def relu(e: Emitter, x: ir.Value) -> ir.Value:
+    zero = e.like(x, 0)
+    return e.b.select(e.b.compare("le", x, zero), zero, x)
+
+
+def leaky_relu(e: Emitter, x: ir.Value, slope: float = 0.01) -> ir.Value:
+    return e.b.select(positive(e, x), x, e.b.mul(x, e.like(x, slope)))
+
+
+def prelu(e: Emitter, x: ir.Value, weight: ir.Value) -> ir.Value:
+    (weight,) = e.operands(weight)
+    return e.b.select(positive(e, x), x, e.b.mul(weight, x))
+
+
+def elu(
+    e: Emitter, x: ir.Value, alpha: float = 1, scale: float = 1, input_scale: float = 1
+) -> ir.Value:
+    # Both branches get an argument on which they are finite: an infinite exp of the branch that
+    # is not taken would make the derivative NaN.
+    up, one = positive(e, x), e.like(x, 1)
+    low = e.b.select(up, e.like(x, 0), e.b.mul(x, e.like(x, input_scale)))
+    low = e.b.mul(e.b.sub(e.b.exp(low), one), e.like(x, alpha * scale))
+    return e.b.select(up, e.b.mul(x, e.like(x, scale)), low)
+
+
+def celu(e: Emitter, x: ir.Value, alpha: float = 1) -> ir.Value:
+    return elu(e, x, alpha, 1, 1 / alpha)
+
+
+def softplus(e: Emitter, x: ir.Value, beta: float = 1, threshold: float = 20) -> ir.Value:
+    scaled = e.b.mul(x, e.like(x, beta))
+    linear = e.b.compare("gt", scaled, e.like(x, threshold))
+    low = e.b.exp(e.b.select(linear, e.like(x, 0), scaled))
+    curve = e.b.div(log1p(e, low), e.like(x, beta))
+    return e.b.select(linear, x, curve)
+
+
+def log_sigmoid(e: Emitter, x: ir.Value) -> ir.Value:
+    return e.b.neg(softplus(e, e.b.neg(x), threshold=40))
+
+
+def log_sigmoid_forward(e: Emitter, x: ir.Value) -> list[ir.Value]:
+    return [log_sigmoid(e, x), e.full(e.outs[1].shape, 0, e.outs[1].dtype)]
+
+
+def silu(e: Emitter, x: ir.Value) -> ir.Value:
+    return e.b.mul(x, e.b.logistic(x))
+
+
+def mish(e: Emitter, x: ir.Value) -> ir.Value:
+    return e.b.mul(x, e.b.tanh(softplus(e, x)))
+
+
+def gelu(e: Emitter, x: ir.Value, approximate: str = "none") -> ir.Value:
+    if approximate != "tanh":
+        raise NotImplementedError("gelu through erf; approximate='tanh' is supported")
+    cube = e.b.mul(e.b.mul(x, x), x)
+    inner = e.b.add(x, e.b.mul(cube, e.like(x, 0.044715)))
+    bent = e.b.tanh(e.b.mul(inner, e.like(x, math.sqrt(2 / math.pi))))
+    return e.b.mul(e.b.mul(x, e.like(x, 0.5)), e.b.add(bent, e.like(x, 1)))
+
+
+def hardtanh(e: Emitter, x: ir.Value, low: float = -1, high: float = 1) -> ir.Value:
+    # Derivative 0 at the edges, unlike clamp.
+    bottom, top = e.like(x, low), e.like(x, high)
+    x = e.b.select(e.b.compare("ge", x, top), top, x)
+    return e.b.select(e.b.compare("le", x, bottom), bottom, x)
+
+
+def hardsigmoid(e: Emitter, x: ir.Value) -> ir.Value:
+    moved = hardtanh(e, e.b.add(x, e.like(x, 3)), 0, 6)
+    return e.b.div(moved, e.like(x, 6))
+
+
+def threshold(e: Emitter, x: ir.Value, limit: float, value: float) -> ir.Value:
+    return e.b.select(e.b.compare("le", x, e.like(x, limit)), e.like(x, value), x)
+
+
+RULES: dict[Any, Any] = {
+    aten.relu.default: relu,
+    aten.leaky_relu.default: leaky_relu,
+    aten._prelu_kernel.default: prelu,
+    aten.elu.default: elu,
+    aten.celu.default: celu,
+    aten.softplus.default: softplus,
+    aten.log_sigmoid.default: log_sigmoid,
+    aten.log_sigmoid_forward.default: log_sigmoid_forward,
+    aten.silu.default: silu,
+    aten.mish.default: mish,
+    aten.gelu.default: gelu,
+    aten.hardtanh.default: hardtanh,
+    aten.hardsigmoid.default: hardsigmoid,
+    aten.threshold.default: threshold,
+}

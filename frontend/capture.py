@@ -1,0 +1,479 @@
+"""Runs the user's function on fake tensors and records its aten calls as graphs.
+
+One recorder serves a whole trace. Inner transform calls push a frame, so that their calls land in
+a graph of their own; a tensor of an outer frame used there becomes a further input of that graph
+(closure conversion). Views and in-place writes are resolved while recording: the graphs are
+functional. The input is a Python function, the output a ``Graph`` for ``importer.py``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..dialects.errors import CaptureError
+from . import decompositions, forbidden
+from .graph import Constant, Graph, Node, StopGradient, Target, Transform, Value, values_in
+from .location import Location, here, of_function
+from .views import VIEWS, Link
+
+aten = torch.ops.aten
+DETACHES = (aten.detach.default, aten.detach_.default)
+LITERALS = (aten.lift_fresh.default, aten.lift_fresh_copy.default, aten.lift.default)
+LITERAL_BYTES = 1024  # larger literals are parameters, not IR constants
+_active = threading.local()
+
+
+def current() -> Recorder | None:
+    """The recorder of this thread's trace, if one is running."""
+    return getattr(_active, "recorder", None)
+
+
+class Frame:
+    """One graph being recorded."""
+
+    def __init__(self, parent: Frame | None) -> None:
+        self.parent = parent
+        self.nodes: list[Node] = []
+        self.owned: set[Value] = set()
+        self.captured: dict[Value, Value] = {}  # value of the parent -> input here
+        self.grad_enabled = torch.is_grad_enabled()
+        self.open = True
+
+    def own(self, value: Value) -> Value:
+        self.owned.add(value)
+        return value
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """A tensor with storage of its own: its present value, replaced by in-place writes."""
+
+    frame: Frame
+    value: Value
+    origin: str | None = None  # what it is, if it may not be written
+    version: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class View:
+    """A tensor that looks into a cell, through another view or directly."""
+
+    base: Cell
+    parent: Cell | View
+    link: Link
+    version: int = -1
+    value: Value | None = None
+    frame: Frame | None = None
+
+
+@dataclass(slots=True)
+class Hidden:
+    """A real tensor that the function reached without its arguments."""
+
+    tensor: torch.Tensor
+    fake: torch.Tensor
+    value: Value
+    literal: bool
+    location: Location  # of its first use
+
+
+@dataclass(slots=True)
+class Subgraph:
+    """A recorded inner function: its graph, the outer values it closes over, its raw result."""
+
+    graph: Graph
+    captured: list[Value]
+    result: Any
+
+
+class Recorder(TorchDispatchMode):
+    """The dispatch mode of one trace."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch would import and wrap with dynamo, which costs seconds
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.main = self.frame = Frame(None)
+        self.states: dict[int, Cell | View] = {}
+        self.kept: list[torch.Tensor] = []  # keeps the ids of ``states`` valid
+        self.hidden: dict[int, Hidden] = {}
+        self.literals: dict[int, np.ndarray] = {}
+        self.just_made: torch.Tensor | None = None
+        self.paused = False
+        self.bases = 0
+
+    # --- calls from torch ---------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused or func.namespace == "prim":
+            return func(*args, **kwargs)
+        just_made, self.just_made = self.just_made, None
+        if func in LITERALS and not isinstance(args[0], FakeTensor):
+            self.just_made = self.literal(args[0])
+            return self.just_made
+        if args and args[0] is just_made and func in DETACHES:
+            # torch.zeros() and torch.tensor() detach what they made before they return it.
+            return just_made if func is aten.detach_.default else self.alias(just_made)
+        result = self.dispatch(func, self.fakes(args), self.fakes(kwargs))
+        if isinstance(result, torch.Tensor) and not self.value_of(self.states[id(result)]).varies:
+            self.just_made = result
+        return result
+
+    def fakes(self, tree: Any) -> Any:
+        """Argument trees with real tensors replaced by the fakes that stand for them."""
+        if isinstance(tree, torch.Tensor):
+            return tree if isinstance(tree, FakeTensor) else self.stand_in(tree)
+        if isinstance(tree, dict):
+            return {key: self.fakes(item) for key, item in tree.items()}
+        if isinstance(tree, (tuple, list)):
+            return type(tree)(self.fakes(item) for item in tree)
+        return tree
+
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is aten._local_scalar_dense.default and id(args[0]) in self.literals:
+            return self.literals[id(args[0])].item()
+        if (reason := forbidden.OPERATIONS.get(func)) is not None:
+            raise self.error(*reason)
+        if func in VIEWS:
+            return self.view(func, args, kwargs)
+        if func._schema.is_mutable:
+            return self.write_in_place(func, args, kwargs)
+        decomposition = decompositions.find(func)
+        if decomposition is not None:
+            with self:
+                result = decomposition(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return self.record(func, args, kwargs)
+
+    def record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = self.run_fake(func, args, kwargs)
+        tensors = [t for t in _leaves(result) if isinstance(t, torch.Tensor)]
+        values = self.emit(func, self.values(args), self.values(kwargs), tensors)
+        for tensor, value in zip(tensors, values, strict=True):
+            self.define(tensor, value)
+        return result
+
+    def run_fake(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except (
+            fake_tensor.DataDependentOutputException,
+            fake_tensor.DynamicOutputShapeException,
+        ) as error:
+            raise self.error(*forbidden.DATA_DEPENDENT_SHAPE) from error
+        except fake_tensor.UnsupportedOperatorException as error:
+            raise self.error(f"{func} cannot be traced: it has no shape rule") from error
+
+    # --- values -------------------------------------------------------------------------------
+
+    def fake(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """A new fake tensor, not yet known to the recorder."""
+        before, self.paused = self.paused, True
+        try:
+            with self.fake_mode:
+                return torch.empty(tuple(shape), dtype=dtype, device="cpu")
+        finally:
+            self.paused = before
+
+    def define(self, tensor: torch.Tensor, value: Value, origin: str | None = None) -> None:
+        self.states[id(tensor)] = Cell(self.frame, value, origin)
+        self.kept.append(tensor)
+
+    def new_input(self, shape: Sequence[int], dtype: torch.dtype, origin: str) -> torch.Tensor:
+        """A fake tensor that stands for an argument of the present frame."""
+        tensor = self.fake(shape, dtype)
+        self.define(tensor, self.frame.own(Value(tuple(shape), dtype)), origin)
+        return tensor
+
+    def values(self, tree: Any) -> Any:
+        if isinstance(tree, torch.Tensor):
+            return self.read(tree)
+        if isinstance(tree, dict):
+            return {key: self.values(item) for key, item in tree.items()}
+        if isinstance(tree, (tuple, list)):
+            return type(tree)(self.values(item) for item in tree)
+        return tree
+
+    def read(self, tensor: torch.Tensor) -> Value:
+        """The present value of a tensor, as a value of the present frame."""
+        if not isinstance(tensor, FakeTensor):
+            tensor = self.stand_in(tensor)
+        state = self.states.get(id(tensor))
+        if state is None:
+            raise self.error(
+                "a tensor of another trace is used here",
+                help="do not keep tensors from a traced call; return them instead",
+            )
+        return self.local(self.value_of(state))
+
+    def value_of(self, state: Cell | View) -> Value:
+        if isinstance(state, Cell):
+            if not state.frame.open:
+                raise self.error(
+                    "a tensor made inside a transformed function is used outside of it",
+                    help="return it from the function, with has_aux=True if need be",
+                )
+            return state.value
+        fresh = state.version == state.base.version
+        if state.value is None or not fresh or state.frame is None or not state.frame.open:
+            link = state.link
+            parent = self.local(self.value_of(state.parent))
+            state.value = self.apply_link(link, parent)
+            state.version, state.frame = state.base.version, self.frame
+        return state.value
+
+    def local(self, value: Value, frame: Frame | None = None) -> Value:
+        """``value`` in the present frame: values of outer frames become further inputs."""
+        frame = frame or self.frame
+        if value in frame.owned:
+            return value
+        if frame.parent is None:
+            raise self.error("a tensor of another trace is used here")
+        outer = self.local(value, frame.parent)
+        if outer not in frame.captured:
+            frame.captured[outer] = frame.own(Value(value.shape, value.dtype, value.varies))
+        return frame.captured[outer]
+
+    def emit(
+        self,
+        target: Target,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        results: Sequence[Any],
+        location: Location | None = None,
+        grad_enabled: bool | None = None,
+    ) -> tuple[Value, ...]:
+        """Appends a node to the present frame; ``results`` only give shapes and dtypes."""
+        varies = any(value.varies for value in values_in((args, kwargs)))
+        outputs = tuple(Value(tuple(r.shape), r.dtype, varies) for r in results)
+        grad_enabled = torch.is_grad_enabled() if grad_enabled is None else grad_enabled
+        location = location or self.location()
+        self.frame.nodes.append(Node(target, args, kwargs, outputs, location, grad_enabled))
+        self.frame.owned.update(outputs)
+        return outputs
+
+    def location(self) -> Location:
+        return here(Recorder.trace.__code__)
+
+    def error(self, message: str, help: str | None = None) -> CaptureError:
+        location = self.location()
+        return CaptureError(message, location.place, location.notes(), help)
+
+    # --- real tensors -------------------------------------------------------------------------
+
+    def stand_in(self, real: torch.Tensor, literal: bool = False) -> torch.Tensor:
+        known = self.hidden.get(id(real))
+        if known is None:
+            if real.layout is not torch.strided or real.device.type != "cpu":
+                raise self.error(f"a {real.layout} tensor on {real.device} cannot be captured")
+            fake = self.fake(real.shape, real.dtype)
+            value = self.main.own(Value(tuple(real.shape), real.dtype))
+            known = self.hidden[id(real)] = Hidden(
+                real, fake, value, literal, self.location()
+            )
+            self.states[id(fake)] = Cell(self.main, value, "a tensor from outside the function")
+            self.kept += [real, fake]
+        return known.fake
+
+    def literal(self, real: torch.Tensor) -> torch.Tensor:
+        """``torch.tensor(...)`` in the body: a constant, read without running a kernel."""
+        if real.numel() * real.element_size() > LITERAL_BYTES:
+            return self.stand_in(real, literal=True)
+        data = _read_memory(real)
+        fake = self.fake(real.shape, real.dtype)
+        (value,) = self.emit(Constant(data), (), {}, [fake])
+        self.define(fake, value)
+        self.literals[id(fake)] = data
+        return fake
+
+    # --- views and writes ---------------------------------------------------------------------
+
+    def view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = self.run_fake(func, args, kwargs)
+        base, outs = args[0], _leaves(result)
+        self.read(base)
+        parent = self.states[id(base)]
+        for out, (target, extra) in zip(
+            outs, VIEWS[func](base, outs, *args[1:], **kwargs), strict=True
+        ):
+            if out is base:
+                continue
+            link = Link(target, extra, self.location(), torch.is_grad_enabled())
+            root = parent.base if isinstance(parent, View) else parent
+            state = View(root, parent, link)
+            self.states[id(out)] = state
+            self.kept.append(out)
+            self.value_of(state)
+        return result
+
+    def alias(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Another tensor object with the same state."""
+        other = self.run_fake(aten.detach.default, (tensor,), {})
+        self.states[id(other)] = self.states[id(tensor)]
+        self.kept.append(other)
+        return other
+
+    def apply_link(self, link: Link, parent: Value) -> Value:
+        if link.target is aten.detach.default:
+            target, like = StopGradient(), parent
+        else:
+            target = link.target
+            like = self.run_fake(target, (self.fake(parent.shape, parent.dtype), *link.args), {})
+        args = (parent, *link.args)
+        return self.emit(target, args, {}, [like], link.location, link.grad_enabled)[0]
+
+    def write_in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        target, functional = args[0] if args else None, forbidden.functional_form(func)
+        if functional is None or not isinstance(target, torch.Tensor):
+            raise self.error(*forbidden.no_functional_form(func))
+        if func is aten.copy_.default and self.same_view(target, args[1]):
+            return target  # x[1:] += y ends with x[1:] = x[1:]
+        self.literals.pop(id(target), None)
+        old_shape = target.shape
+        self.run_fake(func, args, kwargs)  # torch's own checks
+        if target.shape != old_shape:
+            raise self.error(*forbidden.no_functional_form(func))
+        result = self.dispatch(functional, args, kwargs)
+        value = self.read(result)
+        if value.dtype != target.dtype:
+            like = self.fake(value.shape, target.dtype)
+            cast = {"dtype": target.dtype}
+            (value,) = self.emit(aten._to_copy.default, (value,), cast, [like])
+        if value.shape != tuple(target.shape):
+            like = self.fake(target.shape, target.dtype)
+            shape = list(target.shape)
+            (value,) = self.emit(aten.expand.default, (value, shape), {}, [like])
+        self.read(target)
+        self.write(self.states[id(target)], value)
+        return target
+
+    def same_view(self, x: torch.Tensor, y: torch.Tensor) -> bool:
+        a, b = self.states.get(id(x)), self.states.get(id(y))
+        return (
+            isinstance(a, View)
+            and isinstance(b, View)
+            and a.parent is b.parent
+            and (a.link.target, a.link.args) == (b.link.target, b.link.args)
+        )
+
+    def write(self, state: Cell | View, value: Value) -> None:
+        if isinstance(state, View):
+            parent = self.local(self.value_of(state.parent))
+            undo = state.link.scatter(parent.shape)
+            if undo is None:
+                raise self.error(*forbidden.WRITE_THROUGH)
+            target, reads_base, extra = undo
+            inputs = (parent, value) if reads_base else (value,)
+            like = Value(parent.shape, parent.dtype)
+            (value,) = self.emit(target, (*inputs, *extra), {}, [like])
+            self.write(state.parent, value)
+            return
+        if state.origin is not None or state.frame is not self.frame:
+            raise self.error(*forbidden.write_to(state.origin or "a tensor of an outer function"))
+        if not torch.is_grad_enabled() and self.frame.grad_enabled and state.value.varies:
+            if value.is_float:
+                raise self.error(*forbidden.WRITE_UNDER_NO_GRAD)
+        state.value, state.version = value, state.version + 1
+
+    # --- functions ----------------------------------------------------------------------------
+
+    def trace(self, run: Callable[[], Any]) -> Any:
+        """Runs ``run`` with this recorder listening; torch's state is as before afterwards."""
+        if current() is not None:
+            raise self.error("a trace cannot start inside another one")
+        grad_mode, cached = torch.is_grad_enabled(), torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # it would hand out our fakes after the trace
+        below_autograd = torch._C._AutoDispatchBelowAutograd()
+        _active.recorder = self
+        try:
+            with forbidden.Functions(self), self.fake_mode, self:
+                return run()
+        finally:
+            del below_autograd
+            _active.recorder = None
+            torch.set_autocast_cache_enabled(cached)
+            torch.set_grad_enabled(grad_mode)
+
+    def subgraph(
+        self,
+        function: object,
+        inputs: Sequence[Value],
+        body: Callable[[list[torch.Tensor]], tuple[Any, list[torch.Tensor]]],
+        grad_enabled: bool | None = None,
+    ) -> Subgraph:
+        """Records ``body`` on new inputs; it returns its raw result and the output tensors."""
+        outer, grad_mode = self.frame, torch.is_grad_enabled()
+        if grad_enabled is not None:
+            torch.set_grad_enabled(grad_enabled)
+        location = of_function(function)
+        location = location if location.line else self.location()
+        self.frame = frame = Frame(outer)
+        try:
+            tensors = [self.new_input(v.shape, v.dtype, "an argument") for v in inputs]
+            own = [self.read(tensor) for tensor in tensors]
+            result, outs = body(tensors)
+            outputs = [self.read(tensor) for tensor in outs]
+        finally:
+            self.frame, frame.open = outer, False
+            torch.set_grad_enabled(grad_mode)
+        graph = Graph(
+            graph_name(function),
+            own + list(frame.captured.values()),
+            frame.nodes,
+            outputs,
+            location,
+            frame.grad_enabled,
+        )
+        return Subgraph(graph, list(frame.captured), result)
+
+    def apply(
+        self, target: Transform, args: Sequence[Value], results: Sequence[Value]
+    ) -> list[torch.Tensor]:
+        """Records a transform call; ``results`` give shapes and dtypes."""
+        values = self.emit(target, tuple(self.local(value) for value in args), {}, results)
+        return [self.tensor_of(value) for value in values]
+
+    def tensor_of(self, value: Value) -> torch.Tensor:
+        tensor = self.fake(value.shape, value.dtype)
+        self.define(tensor, value)
+        return tensor
+
+
+def graph_name(function: object) -> str:
+    """``loss``, and ``grad_loss`` for a function that a transform made."""
+    made = getattr(function, "graph_name", None)
+    return made or getattr(function, "__name__", type(function).__name__).strip("<>")
+
+
+def _leaves(result: Any) -> list[Any]:
+    if isinstance(result, (tuple, list)):
+        return [leaf for item in result for leaf in _leaves(item)]
+    return [result]
+
+
+def _read_memory(tensor: torch.Tensor) -> np.ndarray:
+    """A copy of a CPU tensor's elements; no torch kernel runs."""
+    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    if tensor.numel() == 0:
+        return np.empty(tuple(tensor.shape), dtype)
+    strides = [stride * dtype.itemsize for stride in tensor.stride()]
+    span = sum(s * (n - 1) for s, n in zip(strides, tensor.shape, strict=True)) + dtype.itemsize
+    memory = ctypes.string_at(tensor.data_ptr(), span)
+    return np.ndarray(tuple(tensor.shape), dtype, memory, strides=strides).copy()

@@ -1,0 +1,37 @@
+"""Which aten calls are recorded as they are and which are taken apart first.
+
+``capture.py`` asks for the Python function that expresses a call in simpler ones. Calls that the
+importer knows are kept: it writes them so that their derivatives are torch's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._decomp import core_aten_decompositions
+
+from . import aten as rules
+
+_IMPLICIT = "CompositeImplicitAutograd"
+
+
+@functools.cache
+def _table() -> dict[Any, Callable[..., Any]]:
+    return dict(core_aten_decompositions())
+
+
+@functools.cache
+def find(func: Any) -> Callable[..., Any] | None:
+    """The decomposition of ``func``; None if it is to be recorded."""
+    if func in rules.RULES:
+        return None
+    if func in _table() and func not in rules.WRONG_DERIVATIVES:
+        return _table()[func]
+    if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(
+        func.name(), _IMPLICIT
+    ):
+        return func.decompose
+    return None

@@ -1,0 +1,148 @@
+"""What cannot be captured, and what to do instead.
+
+``capture.py`` consults this for operations that need a tensor's data, for writes that would be
+lost, and for Python functions of torch that leave no operation behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..dialects.errors import UnsupportedOpError
+
+if TYPE_CHECKING:
+    from .capture import Recorder
+
+aten = torch.ops.aten
+
+_VALUE = (
+    "the value of a tensor decides what this line does, but while tracing tensors have no values",
+    "for a choice between results use torch.where(condition, a, b); for a number that is the same "
+    "at every call pass a Python number instead of a tensor",
+)
+DATA_DEPENDENT_SHAPE = (
+    "the shape of this result depends on the values of a tensor",
+    "keep the shape fixed: torch.where(mask, x, 0) instead of x[mask]",
+)
+WRITE_THROUGH = (
+    "a write through this view cannot be followed (expand, diagonal, detach and .data views)",
+    "write to a clone() of it, or to the tensor itself",
+)
+WRITE_UNDER_NO_GRAD = (
+    "an in-place write under torch.no_grad() to a value that depends on the function's inputs",
+    "use an operation that returns a new tensor, and detach() to stop derivatives",
+)
+
+OPERATIONS: dict[Any, tuple[str, str]] = {
+    aten._local_scalar_dense.default: _VALUE,
+    aten.is_nonzero.default: _VALUE,
+    aten.equal.default: _VALUE,
+    aten.nonzero.default: DATA_DEPENDENT_SHAPE,
+    aten.masked_select.default: DATA_DEPENDENT_SHAPE,
+    aten._unique2.default: DATA_DEPENDENT_SHAPE,
+    aten.unique_dim.default: DATA_DEPENDENT_SHAPE,
+    aten.unique_consecutive.default: DATA_DEPENDENT_SHAPE,
+}
+
+
+def write_to(origin: str) -> tuple[str, str]:
+    return (
+        f"this in-place operation writes to {origin}",
+        "work on a copy (x = x.clone()) and return it; compiled functions do not change their "
+        "arguments or the tensors around them",
+    )
+
+
+_OPERATORS = {
+    "__iand__": "bitwise_and_",
+    "__ior__": "bitwise_or_",
+    "__ixor__": "bitwise_xor_",
+}
+
+
+def functional_form(func: Any) -> Any:
+    """``aten.add_.Tensor`` -> ``aten.add.Tensor``; None where there is no such form."""
+    namespace, _, name = func._schema.name.partition("::")
+    name = _OPERATORS.get(name, name)
+    if namespace != "aten" or not name.endswith("_") or name.endswith("__"):
+        return None
+    packet = getattr(torch.ops.aten, name[:-1], None)
+    form = getattr(packet, func._overloadname, None) if packet is not None else None
+    return form if form is not None and not form._schema.is_mutable else None
+
+
+def no_functional_form(func: Any) -> tuple[str, str]:
+    if "out" in func._overloadname or func._schema.name.endswith("out"):
+        return (
+            f"{func} writes to the tensor given as out=",
+            "use the returned tensor instead of out=",
+        )
+    return (
+        f"{func} changes a tensor in a way that cannot be followed",
+        "use an operation that returns a new tensor",
+    )
+
+
+_NO_MEMORY = (
+    "tensors have no memory while tracing",
+    "stay with torch operations inside the function",
+)
+_NO_TAPE = (
+    "torch.autograd is not available inside a compiled function",
+    "use pullback.grad, vjp or jvp here",
+)
+_FUNCTIONS: dict[Any, tuple[str, str]] = {
+    torch.Tensor.numpy: _NO_MEMORY,
+    torch.Tensor.__array__: _NO_MEMORY,
+    torch.Tensor.data_ptr: _NO_MEMORY,
+    torch.Tensor.__dlpack__: _NO_MEMORY,
+    torch.Tensor.tolist: _VALUE,
+    torch.Tensor.backward: _NO_TAPE,
+    torch.Tensor.requires_grad_: _NO_TAPE,
+    torch.autograd.grad: _NO_TAPE,
+    torch.autograd.backward: _NO_TAPE,
+}
+
+
+class Functions(TorchFunctionMode):
+    """Catches what never reaches the dispatcher, and ``autograd.Function``s."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        reason = _FUNCTIONS.get(func)
+        if reason is not None:
+            raise self.recorder.error(*reason)
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self) -> Any:
+        # Its backward would be lost without a trace: apply() runs only the forward.
+        self.apply = torch.autograd.Function.__dict__["apply"]
+        recorder, original = self.recorder, self.apply
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            from .capture import current
+
+            if current() is None:  # another thread
+                return original.__get__(None, cls)(*args, **kwargs)
+            location = recorder.location()
+            raise UnsupportedOpError(
+                f"{cls.__name__} is a torch.autograd.Function; its derivative rule cannot be used",
+                location.place,
+                location.notes(),
+                "write the function with torch operations; detach() stops derivatives",
+            )
+
+        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        torch.autograd.Function.apply = self.apply  # type: ignore[assignment]
+        return super().__exit__(*error)

@@ -1,0 +1,97 @@
+"""Where in the user's code a torch call was made.
+
+Used by ``capture.py`` while the call is still on the Python stack: the nearest frame that belongs
+neither to torch nor to us is the line, the frames above it are the call chain of error messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+_OURS = str(Path(__file__).parent) + "/"
+_FOREIGN = (
+    str(Path(torch.__file__).parent) + "/",
+    _OURS,
+    contextlib.__file__,
+    functools.__file__,
+    "<frozen ",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of the user's code and the calls that led to it, nearest first."""
+
+    file: str
+    line: int
+    column: int
+    function: str
+    callers: tuple[Location, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.file, self.line
+
+    def notes(self) -> list[str]:
+        return [f"called from {c.file}:{c.line} in {c.function}" for c in self.callers]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_users(code: CodeType) -> bool:
+    return not code.co_filename.startswith(_FOREIGN)
+
+
+@functools.lru_cache(maxsize=16384)
+def _position(code: CodeType, instruction: int) -> tuple[int, int]:
+    positions = list(code.co_positions())[instruction // 2]
+    line, _, column, _ = positions
+    return line or code.co_firstlineno, (column or 0) + 1
+
+
+@functools.lru_cache(maxsize=16384)
+def _at(code: CodeType, instruction: int) -> Location:
+    line, column = _position(code, instruction)
+    return Location(code.co_filename, line, column, code.co_name)
+
+
+def of_function(function: object) -> Location:
+    """Where a function is defined, for graphs and for functions that make no torch call."""
+    function = inspect.unwrap(function) if callable(function) else function
+    function = getattr(function, "__func__", function)
+    if isinstance(function, torch.nn.Module):
+        function = type(function).forward
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType) and _is_users(code):
+        return Location(code.co_filename, code.co_firstlineno, 1, code.co_name)
+    return Location("<unknown>", 0, 0, getattr(function, "__name__", "<unknown>"))
+
+
+def here(boundary: CodeType | None = None) -> Location:
+    """The user's line that is being run; callers stop at the frame that runs ``boundary``."""
+    found: list[Location] = []
+    inside = True
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code is boundary:
+            inside = False
+        if _is_users(code):
+            found.append(_at(code, frame.f_lasti))
+        if found and not inside:
+            break
+        frame = frame.f_back
+    if not found:
+        return Location("<unknown>", 0, 0, "<unknown>")
+    nearest, *callers = found
+    return Location(nearest.file, nearest.line, nearest.column, nearest.function, tuple(callers))

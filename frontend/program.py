@@ -1,0 +1,110 @@
+"""A captured graph as a callable on flat lists of tensors, compiled when it is first run.
+
+``jit.py`` makes these from traces; derived programs (the vjp behind torch.autograd, the two halves
+of a linearisation) are made from the graph, without tracing again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mlir import ir
+
+from ..dialects.pb.types import shape
+from ..pipelines import cpu
+from ..pipelines.artifact import Interface, TensorSpec
+from ..runtime import Function, load
+from . import autograd, split
+from .aten.emitter import dtype_of
+from .graph import Graph, Node, Value, Vjp, dtype_name
+from .importer import import_graph
+
+
+def machine_code(module: ir.Module, source: str) -> Function:
+    """@main of ``module`` as a callable; the library exists only in memory afterwards."""
+    main = split.lookup(module, "main")
+    inputs, outputs = main.type.inputs, main.type.results
+    interface = Interface(
+        name="jitted",
+        inputs=[_spec(f"in{i}", type_) for i, type_ in enumerate(inputs)],
+        outputs=[_spec(f"out{i}", type_) for i, type_ in enumerate(outputs)],
+        in_tree=_flat(len(inputs)),
+        out_tree=_flat(len(outputs)),
+        arg_names=[f"in{i}" for i in range(len(inputs))],
+        source=source,
+    )
+    with module.context, tempfile.TemporaryDirectory(prefix="pullback-") as directory:
+        return load(cpu.build(module, interface, Path(directory)), verify=False)
+
+
+def _spec(name: str, type_: ir.Type) -> TensorSpec:
+    return TensorSpec(name, dtype_name(dtype_of(type_)), shape(type_))
+
+
+def _flat(count: int) -> dict[str, Any]:
+    return {"kind": "tuple", "items": [{"kind": "leaf"}] * count}
+
+
+class Compiled:
+    """@main of a module on tensors; no torch graph is made."""
+
+    def __init__(self, module: Callable[[], ir.Module], source: str) -> None:
+        self._module, self._source = module, source
+
+    @cached_property
+    def function(self) -> Function:
+        return machine_code(self._module(), self._source)
+
+    def run(self, tensors: Sequence[Any], as_numpy: bool = False) -> list[Any]:
+        outputs = self.function.call_leaves(list(tensors))
+        if as_numpy:
+            return [np.asarray(o) for o in outputs]
+        return [o if isinstance(o, torch.Tensor) else torch.from_numpy(o) for o in outputs]
+
+
+class Program(Compiled):
+    """``graph`` as a function of its inputs, which torch can differentiate."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(lambda: import_graph(graph), str(graph.location))
+        self.graph = graph
+        self._pullbacks: dict[tuple[int, ...], Program] = {}
+        self._halves: dict[tuple[tuple[int, ...], bool], tuple[Compiled, Compiled]] = {}
+
+    def __call__(self, tensors: list[Any], as_numpy: bool = False) -> list[Any]:
+        if not as_numpy and autograd.wanted(tensors, self):
+            return autograd.call(self, tensors)
+        return self.run(tensors, as_numpy)
+
+    def pullback(self, wrt: tuple[int, ...]) -> Program:
+        """(inputs, cotangents of the float outputs) to the cotangents of the inputs ``wrt``."""
+        if wrt not in self._pullbacks:
+            graph = self.graph
+            inputs = [Value(v.shape, v.dtype) for v in graph.inputs]
+            seeds = [Value(v.shape, v.dtype) for v in graph.outputs if v.is_float]
+            outs = [Value(v.shape, v.dtype) for v in graph.outputs]
+            grads = [Value(graph.inputs[i].shape, graph.inputs[i].dtype) for i in wrt]
+            operands, results = (*inputs, *seeds), (*outs, *grads)
+            node = Node(Vjp(graph, wrt), operands, {}, results, graph.location)
+            name = f"vjp_{graph.name}"
+            derived = Graph(name, list(operands), [node], grads, graph.location)
+            self._pullbacks[wrt] = Program(derived)
+        return self._pullbacks[wrt]
+
+    def linearized(self, wrt: tuple[int, ...], transposed: bool) -> tuple[Compiled, Compiled]:
+        """Inputs to (outputs, residuals), and (residuals, tangents) to tangents of the outputs.
+
+        Transposed, the second takes cotangents of the float outputs to those of ``wrt``.
+        """
+        key = (wrt, transposed)
+        if key not in self._halves:
+            forward, linear = split.halves(import_graph(self.graph), wrt, transposed)
+            source = str(self.graph.location)
+            self._halves[key] = Compiled(lambda: forward, source), Compiled(lambda: linear, source)
+        return self._halves[key]

@@ -1,0 +1,336 @@
+"""What a function can reach besides its arguments: closures, globals, modules, defaults.
+
+``jit.py`` walks a function once after capture and gets a plan: how to find each captured tensor
+again, and which plain values must still be the same for the compiled code to be valid. The plan
+holds names and values, no functions and no tensors, so that a cache does not keep them alive.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+DEPTH = 12
+ITEMS = 20_000
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, enum.Enum)
+_LIBRARIES = ("torch", "numpy", "math", "builtins", "functools", "pullback")
+
+Get = Callable[[Any, Any], Any]
+
+
+def _cell(function: Any, index: int) -> Any:
+    return function.__closure__[index].cell_contents
+
+
+def _global(function: Any, name: str) -> Any:
+    return function.__globals__[name]
+
+
+def _hooks(module: Any, _: Any) -> tuple[int, ...]:
+    return len(module._forward_hooks), len(module._forward_pre_hooks)
+
+
+def _size(container: Any, _: Any) -> int:
+    return len(container)
+
+
+def _keys(container: Any, _: Any) -> tuple[Any, ...]:
+    return tuple(container)
+
+
+def _item(container: Any, key: Any) -> Any:
+    return container[key]
+
+
+def _code(function: Any, _: Any) -> CodeType:
+    return function.__code__
+
+
+def _parameter(module: Any, name: str) -> Any:
+    return module._parameters[name]
+
+
+def _buffer(module: Any, name: str) -> Any:
+    return module._buffers[name]
+
+
+def _submodule(module: Any, name: str) -> Any:
+    return module._modules[name]
+
+
+def _submodule_names(module: Any, _: Any) -> tuple[str, ...]:
+    return tuple(module._modules)
+
+
+def _attribute(obj: Any, name: str) -> Any:
+    return obj.__dict__[name]
+
+
+def _method(obj: Any, name: str) -> Any:
+    return getattr(type(obj), name)
+
+
+def _slot(obj: Any, name: str) -> Any:
+    return getattr(obj, name)
+
+
+def _default(function: Any, index: int) -> Any:
+    return function.__defaults__[index]
+
+
+def _keyword_default(function: Any, name: str) -> Any:
+    return function.__kwdefaults__[name]
+
+
+def _type(obj: Any, _: Any) -> type:
+    return type(obj)
+
+
+# How a step's object is compared with what was there at capture.
+TENSOR, EQUAL, SAME, ALIAS, FREE = range(5)
+
+
+@dataclass(slots=True)
+class Step:
+    parent: int
+    get: Get
+    key: Any
+    kind: int
+    expected: Any
+    path: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps from the roots: the function, then static arguments that are objects."""
+
+    steps: list[Step] = field(default_factory=list)
+    tensors: dict[int, int] = field(default_factory=dict)  # id at capture -> object number
+
+    def follow(self, roots: list[Any]) -> tuple[list[Any], str | None]:
+        """All objects of the plan, and the reason if one is not as it was."""
+        objects = list(roots)
+        for step in self.steps:
+            try:
+                found = step.get(objects[step.parent], step.key)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                return objects, f"{step.path} is gone"
+            kind, expected = step.kind, step.expected
+            if kind == EQUAL:
+                if found is not expected and not (
+                    type(found) is type(expected) and found == expected
+                ):
+                    return objects, f"{step.path} changed from {expected!r} to {found!r}"
+            elif kind == TENSOR:
+                if not isinstance(found, torch.Tensor) or expected != tensor_key(found):
+                    return objects, f"{step.path} is another kind of tensor"
+            elif kind == SAME:
+                if expected() is not found:
+                    return objects, f"{step.path} is another object"
+            elif kind == ALIAS and objects[expected] is not found:
+                return objects, f"{step.path} is another object"
+            objects.append(found)
+        return objects, None
+
+
+def tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return (tensor.shape, tensor.dtype, tensor.device)
+
+
+def plan(roots: list[Any], names: list[str]) -> Plan:
+    """Walks everything that the roots reach."""
+    result = Plan()
+    numbers: dict[int, int] = {}
+    alive: list[Any] = []  # ids in ``numbers`` stay valid while walking
+    todo: list[tuple[int, Any, str, frozenset[str], int]] = []
+    count = len(roots)
+    for number, (root, name) in enumerate(zip(roots, names, strict=True)):
+        numbers[id(root)] = number
+        todo.append((number, root, name, frozenset(), 0))
+    while todo:
+        parent, obj, path, used, depth = todo.pop(0)
+        if depth > DEPTH or count > ITEMS:
+            continue
+        for get, key, child, part, names_used in _children(obj, used):
+            where = _join(path, part)
+            kind, expected = _expectation(child)
+            if kind is None:
+                continue
+            number, count = count, count + 1
+            if kind in (TENSOR, FREE) and id(child) in numbers:
+                result.steps.append(Step(parent, get, key, ALIAS, numbers[id(child)], where))
+                continue
+            result.steps.append(Step(parent, get, key, kind, expected, where))
+            if kind == TENSOR:
+                result.tensors[id(child)] = number
+            if kind in (TENSOR, FREE):
+                numbers[id(child)] = number
+                alive.append(child)
+            if kind == FREE:
+                todo.append((number, child, where, names_used or used, depth + 1))
+    return result
+
+
+def _join(path: str, part: str) -> str:
+    if not part:
+        return path
+    return part.removeprefix(".") if not path else path + part
+
+
+def _expectation(obj: Any) -> tuple[int | None, Any]:
+    if isinstance(obj, FakeTensor):
+        return None, None  # left behind by the trace itself
+    if isinstance(obj, torch.Tensor):
+        return TENSOR, tensor_key(obj)
+    if isinstance(obj, (*_PLAIN, type, CodeType)):
+        return EQUAL, obj
+    if isinstance(obj, tuple) and all(isinstance(item, (*_PLAIN, type)) for item in obj):
+        return EQUAL, obj
+    if _walkable(obj):
+        return FREE, None
+    try:
+        return SAME, weakref.ref(obj)
+    except TypeError:
+        return SAME, functools.partial(_itself, obj)
+
+
+def _itself(obj: Any) -> Any:
+    return obj
+
+
+def _of_library(name: str | None) -> bool:
+    root = (name or "").partition(".")[0]
+    return root in _LIBRARIES or root in sys.stdlib_module_names
+
+
+def _walkable(obj: Any) -> bool:
+    if isinstance(obj, (FunctionType, ModuleType)):
+        name = obj.__name__ if isinstance(obj, ModuleType) else obj.__module__
+        return not _of_library(name)
+    if isinstance(obj, (functools.partial, MethodType, torch.nn.Module, list, tuple, dict)):
+        return True
+    if isinstance(obj, np.ndarray):
+        return False
+    return hasattr(obj, "__dict__") and (not _of_library(type(obj).__module__) or _wraps(obj))
+
+
+def _wraps(obj: Any) -> bool:
+    return hasattr(obj, "func") and hasattr(obj, "options")  # api.Transformed and jit.Jit
+
+
+Child = tuple[Get, Any, Any, str, frozenset[str]]
+_NONE: frozenset[str] = frozenset()
+
+
+def _children(obj: Any, used: frozenset[str]) -> Iterator[Child]:
+    if isinstance(obj, FunctionType):
+        yield from _of_function(obj)
+    elif isinstance(obj, functools.partial):
+        yield _slot, "func", obj.func, "", _NONE
+        yield _slot, "args", obj.args, "", _NONE
+        yield _slot, "keywords", obj.keywords, "", _NONE
+    elif isinstance(obj, MethodType):
+        yield _slot, "__func__", obj.__func__, "", _NONE
+        yield _slot, "__self__", obj.__self__, "self", _NONE
+    elif isinstance(obj, torch.nn.Module):
+        yield from _of_module(obj)
+    elif isinstance(obj, (list, tuple)):
+        yield _size, None, len(obj), " (length)", _NONE
+        for index, item in enumerate(obj):
+            yield _item, index, item, f"[{index}]", _NONE
+    elif isinstance(obj, dict):
+        yield _keys, None, tuple(obj), " (keys)", _NONE
+        for key, item in obj.items():
+            yield _item, key, item, f"[{key!r}]", _NONE
+    elif isinstance(obj, ModuleType):
+        for name in sorted(used & obj.__dict__.keys()):
+            yield _attribute, name, obj.__dict__[name], f".{name}", used
+    elif _wraps(obj):
+        yield _slot, "options", obj.options, " (options)", _NONE
+        yield _slot, "func", obj.func, "", _NONE
+    elif hasattr(obj, "__dict__"):
+        yield from _of_object(obj, object)
+
+
+def _of_function(function: FunctionType) -> Iterator[Child]:
+    used = frozenset(_names(function.__code__))
+    yield _code, None, function.__code__, " (code)", _NONE
+    for index, name in enumerate(function.__code__.co_freevars):
+        try:
+            yield _cell, index, _cell(function, index), f".{name}", used
+        except ValueError:
+            continue  # an empty cell: not yet assigned
+    for name in sorted(used & function.__globals__.keys()):
+        yield _global, name, function.__globals__[name], f".{name}", used
+    for index, value in enumerate(function.__defaults__ or ()):
+        yield _default, index, value, f" (default {index})", used
+    for name, value in (function.__kwdefaults__ or {}).items():
+        yield _keyword_default, name, value, f".{name}", used
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """The global and attribute names in a function's code, nested functions included."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names.update(_names(constant))
+    return tuple(sorted(names))
+
+
+_INTERNAL = frozenset(torch.nn.Module().__dict__) - {"training"}
+
+
+def _of_module(module: torch.nn.Module) -> Iterator[Child]:
+    yield _type, None, type(module), " (type)", _NONE
+    yield _submodule_names, None, tuple(module._modules), " (submodules)", _NONE
+    yield _hooks, None, _hooks(module, None), " (hooks)", _NONE
+    for get, entries in (
+        (_parameter, module._parameters),
+        (_buffer, module._buffers),
+        (_submodule, module._modules),
+    ):
+        for name, child in entries.items():
+            yield get, name, child, f".{name}", _NONE
+    yield from _of_object(module, torch.nn.Module)
+
+
+def _of_object(obj: Any, stop: type) -> Iterator[Child]:
+    """Attributes, and the methods of the classes below ``stop``."""
+    yield _type, None, type(obj), " (type)", _NONE
+    for name, child in obj.__dict__.items():
+        if stop is object or name not in _INTERNAL:
+            yield _attribute, name, child, f".{name}", _NONE
+    seen: set[str] = set()
+    for cls in type(obj).__mro__:
+        if cls is stop or _of_library(cls.__module__):
+            break
+        for name, child in cls.__dict__.items():
+            if isinstance(child, FunctionType) and name not in seen:
+                seen.add(name)
+                yield _method, name, child, "", _NONE
+
+
+def function_key(function: Any) -> Any:
+    """Equal for functions that may share a compile: the code and how it is wrapped."""
+    if isinstance(function, FunctionType):
+        return function.__code__
+    if isinstance(function, functools.partial):
+        return ("partial", function_key(function.func))
+    if isinstance(function, MethodType):
+        return ("method", function_key(function.__func__))
+    if _wraps(function):
+        return (function.kind, repr(function.options), function_key(function.func))
+    if hasattr(function, "__dict__"):
+        return ("object", type(function))
+    return function

@@ -1,0 +1,53 @@
+"""Ahead-of-time compiler for torch functions, their derivatives and their batched versions.
+
+Everything is imported on first use: ``pullback.runtime`` alone loads neither torch nor MLIR.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "grad": "frontend.api",
+    "grad_and_value": "frontend.api",
+    "vmap": "frontend.api",
+    "vjp": "frontend.api",
+    "jvp": "frontend.api",
+    "jacrev": "frontend.api",
+    "jacfwd": "frontend.api",
+    "hessian": "frontend.api",
+    "linearize": "frontend.api",
+    "jit": "frontend.jit",
+    "compile": "frontend.compile",
+    "load": "runtime",
+    "PullbackError": "runtime.errors",
+    "ArtifactError": "runtime.errors",
+    "ArgumentError": "runtime.errors",
+    "CompileError": "dialects.errors",
+    "CaptureError": "dialects.errors",
+    "UnsupportedOpError": "dialects.errors",
+    "ShapeError": "dialects.errors",
+    "NotDifferentiableError": "dialects.errors",
+    "MissingRuleError": "dialects.errors",
+    "VerifyError": "dialects.errors",
+    "ToolchainError": "dialects.errors",
+    "InternalError": "dialects.errors",
+}
+
+__all__ = [*_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

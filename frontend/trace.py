@@ -1,0 +1,132 @@
+"""One whole trace: a function and its arguments to a main graph and what surrounds it.
+
+``jit.py`` and ``compile.py`` start here; the result goes through ``importer.py`` to the pipeline.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from ..dialects.errors import CaptureError
+from . import pytree
+from .aten.emitter import supported
+from .capture import Hidden, Recorder, graph_name
+from .graph import Graph, Value, dtype_name
+from .location import of_function
+
+_NUMPY = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.float64): torch.float64,
+    np.dtype(np.int32): torch.int32,
+    np.dtype(np.int64): torch.int64,
+    np.dtype(np.bool_): torch.bool,
+}
+
+
+def is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, (torch.Tensor, np.ndarray))
+
+
+def dtype_of(leaf: Any) -> torch.dtype:
+    if isinstance(leaf, torch.Tensor):
+        return leaf.dtype
+    dtype = _NUMPY.get(leaf.dtype)
+    if dtype is None:
+        raise CaptureError(
+            f"numpy arrays of {leaf.dtype} are not supported",
+            help="convert to float32, float64, int32, int64 or bool",
+        )
+    return dtype
+
+
+@dataclass(frozen=True)
+class Traced:
+    """``graph`` takes the tensor leaves of the arguments, then ``hidden``."""
+
+    graph: Graph
+    arguments: int
+    hidden: list[Hidden]
+    out_spec: TreeSpec
+    out_leaves: list[Any]  # a Value for tensors, otherwise the plain value itself
+
+    def result(self, tensors: Sequence[Any]) -> Any:
+        """The function's result around the tensors a compiled call returned."""
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(leaf, Value) else leaf for leaf in self.out_leaves]
+        return tree_unflatten(leaves, self.out_spec)
+
+
+def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+    """Runs ``fn`` once on fake tensors."""
+    leaves, spec = tree_flatten((args, kwargs))
+    names = argument_names(fn, args, kwargs)
+    recorder = Recorder()
+
+    def run() -> tuple[list[Value], TreeSpec, list[Any]]:
+        inner, inputs = list(leaves), []
+        for position, leaf in enumerate(leaves):
+            if is_tensor(leaf):
+                origin = f"the argument '{names[position]}'"
+                fake = recorder.new_input(tuple(leaf.shape), dtype_of(leaf), origin)
+                inner[position] = fake
+                inputs.append(recorder.read(fake))
+        fake_args, fake_kwargs = tree_unflatten(inner, spec)
+        out_leaves, out_spec = tree_flatten(fn(*fake_args, **fake_kwargs))
+        results = [
+            recorder.read(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves
+        ]
+        return inputs, out_spec, results
+
+    grad_enabled = torch.is_grad_enabled()
+    inputs, out_spec, out_leaves = recorder.trace(run)
+    hidden = list(recorder.hidden.values())
+    for name, value in zip(names_of_tensors(leaves, names), inputs, strict=True):
+        if not supported(value.dtype):
+            raise CaptureError(
+                f"the argument '{name}' has the dtype {dtype_name(value.dtype)}",
+                help="convert to float32, float64, int32, int64 or bool",
+            )
+    for known in hidden:
+        if not supported(known.value.dtype):
+            raise CaptureError(f"a captured tensor has the dtype {dtype_name(known.value.dtype)}")
+    graph = Graph(
+        graph_name(fn),
+        inputs + [known.value for known in hidden],
+        recorder.main.nodes,
+        [leaf for leaf in out_leaves if isinstance(leaf, Value)],
+        of_function(fn),
+        grad_enabled,
+    )
+    return Traced(graph, len(inputs), hidden, out_spec, out_leaves)
+
+
+def names_of_tensors(leaves: Sequence[Any], names: Sequence[str]) -> list[str]:
+    return [name for leaf, name in zip(leaves, names, strict=True) if is_tensor(leaf)]
+
+
+def argument_names(fn: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> list[str]:
+    """The name of each leaf of the arguments, as ``--arg`` and manifests write it."""
+    names: list[str] = []
+    for name, arg in zip(positional_names(fn, len(args)), args, strict=True):
+        names += pytree.leaf_names(arg, name)
+    for name, arg in kwargs.items():
+        names += pytree.leaf_names(arg, name)
+    return names
+
+
+def positional_names(fn: Callable[..., Any], count: int) -> list[str]:
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in positional][:count]
+    rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), "arg")
+    return names + [f"{rest}{index}" for index in range(count - len(names))]

@@ -1,0 +1,66 @@
+"""Stage `llvm-dialect`: loops on memory become the LLVM dialect, and the C entry joins."""
+
+from __future__ import annotations
+
+from mlir import ir
+from mlir.dialects import llvm
+
+from ..dialects.errors import InternalError
+from . import entry
+from .math_library import VECTOR_FUNCTIONS, MathLibrary
+from .outline import INTERNAL
+from .stages import run_passes
+
+_PASSES = (
+    "func.func(convert-linalg-to-loops),canonicalize,expand-strided-metadata,lower-affine,"
+    "convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,"
+    "convert-func-to-llvm{use-bare-ptr-memref-call-conv=true},convert-arith-to-llvm,"
+    "convert-index-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts"
+)
+
+
+def run(module: ir.Module, math: MathLibrary, entry_text: str) -> None:
+    math.define(module)
+    with module.context:
+        internal = ir.Attribute.parse(INTERNAL)
+        for op in module.body.operations:
+            if op.operation.name == "func.func":
+                op.attributes["llvm.linkage"] = internal
+    run_passes(module, _PASSES)
+    entry.add(module, entry_text)
+    _check(module)
+
+
+def _check(module: ir.Module) -> None:
+    """The translation ends the process on any op that is not of the LLVM dialect."""
+    strange: dict[str, None] = {}
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if not op.name.startswith("llvm."):
+            strange[op.name] = None
+        return ir.WalkResult.ADVANCE
+
+    for op in module.body.operations:
+        op.operation.walk(visit)
+    if strange:
+        raise InternalError(f"ops left over after lowering to LLVM: {', '.join(strange)}")
+    called = {"malloc", "free", "memrefCopy", "aligned_alloc"}
+    for op in module.body.operations:
+        name = ir.StringAttr(op.attributes["sym_name"]).value
+        if name in called:
+            raise InternalError(f"the code would call {name}: a temporary was not planned")
+
+
+def translate(module: ir.Module) -> str:
+    """The module as LLVM IR text."""
+    text = llvm.translate_module_to_llvmir(module.operation)
+    attributes = module.operation.attributes
+    if VECTOR_FUNCTIONS not in attributes:
+        return text
+    names = [ir.StringAttr(name).value for name in ir.ArrayAttr(attributes[VECTOR_FUNCTIONS])]
+    # Nothing refers to these until loops are vectorised: keep them that long.
+    listed = ", ".join(f'ptr @"{name}"' for name in names)
+    return (
+        f"{text}\n@llvm.compiler.used = appending global [{len(names)} x ptr] [{listed}], "
+        'section "llvm.metadata"\n'
+    )

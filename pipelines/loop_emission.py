@@ -1,0 +1,327 @@
+"""The loops that fusion.py has chosen, as linalg on tensors.
+
+Truth values are bytes in memory: a tensor of i1 here is a tensor of i8, read with `!= 0` and
+written as 0 or 1. A value that is a result of the function is written where the caller wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mlir import ir
+from mlir.dialects import arith, bufferization, linalg, memref, tensor
+
+from .affine import (
+    Access,
+    Index,
+    Indices,
+    Shape,
+    affine_map,
+    compose,
+    identity,
+    merge_dims,
+    reshape_groups,
+)
+from .fusion import Fusion, Step, read_through
+from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
+from .scalars import Scalars, constant
+
+
+class _Read(NamedTuple):
+    node: Node
+    view: Shape | None
+    indices: Indices
+
+
+def in_memory(element: ir.Type) -> ir.Type:
+    if isinstance(element, ir.IntegerType) and element.width == 1:
+        return ir.IntegerType.get_signless(8)
+    return element
+
+
+def tensor_of(shape: Sequence[int], element: ir.Type) -> ir.RankedTensorType:
+    return ir.RankedTensorType.get(list(shape), in_memory(element))
+
+
+class Emission:
+    """Emits the steps in order; `tensor` gives what a node has become."""
+
+    def __init__(self, fusion: Fusion, scalars: Scalars, outputs: dict[Node, ir.Value]) -> None:
+        self.scalars = scalars
+        self._fusion = fusion
+        #: The memref that a node is to be written to.
+        self._outputs = outputs
+        self._tensors: dict[tuple[Node, Shape], ir.Value] = {}
+        self._parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
+        self._reduction = ir.Attribute.parse("#linalg.iterator_type<reduction>")
+
+    def run(self) -> None:
+        for step in self._fusion.steps:
+            with step.members[0].location:
+                if step.whole:
+                    self._emit_whole(step)
+                elif 0 in step.domain:
+                    for node in step.members:
+                        self._tensors[node, node.shape] = self.empty(node.shape, node.element)
+                else:
+                    self._emit_loops(step)
+
+    # Tensors.
+
+    def tensor(self, node: Node, shape: Shape | None = None) -> ir.Value:
+        """The stored node, seen under another shape."""
+        shape = node.shape if shape is None else shape
+        if (node, shape) not in self._tensors:
+            if isinstance(node, Reshaped) and node not in self._fusion.step_of:
+                value = self.tensor(node.source, shape)
+            elif isinstance(node, Stored) and shape == node.shape:
+                value = node.tensor
+            else:
+                value = _reshaped(self.tensor(node), shape)
+            self._tensors[node, shape] = value
+        return self._tensors[node, shape]
+
+    def empty(self, shape: Sequence[int], element: ir.Type) -> ir.Value:
+        return tensor.empty(list(shape), in_memory(element))
+
+    def filled(self, destination: ir.Value, number: ir.Value) -> ir.Value:
+        return linalg.fill(number, outs=[destination])
+
+    def copied(self, source: ir.Value, destination: ir.Value) -> ir.Value:
+        """The elements of `source` where `destination` is."""
+        return linalg.copy(source, outs=[destination])
+
+    def inserted(
+        self, value: ir.Value, into: ir.Value, offsets: Sequence[int], strides: Sequence[int]
+    ) -> ir.Value:
+        sizes = list(value.type.shape)
+        return tensor.insert_slice(value, into, [], [], [], list(offsets), sizes, list(strides))
+
+    def from_memory(self, value: ir.Value, element: ir.Type) -> ir.Value:
+        if value.type == element:
+            return value
+        return arith.cmpi(arith.CmpIPredicate.ne, value, constant(value.type, 0))
+
+    def to_memory(self, value: ir.Value) -> ir.Value:
+        stored = in_memory(value.type)
+        return value if stored == value.type else arith.extui(stored, value)
+
+    def load(self, node: Node, indices: Sequence[ir.Value]) -> ir.Value:
+        """An element of a stored node, inside a loop body."""
+        return self.from_memory(tensor.extract(self.tensor(node), list(indices)), node.element)
+
+    def _destination(self, node: Node, shape: Shape) -> tuple[ir.Value, ir.Value | None]:
+        """Where to write a node under this shape: a tensor, and the output memref behind it."""
+        output = self._outputs.get(node)
+        if output is None:
+            return self.empty(shape, node.element), None
+        view = _reshaped(output, shape)
+        type_ = tensor_of(shape, node.element)
+        return bufferization.to_tensor(type_, view, restrict=True, writable=True), view
+
+    def _written(self, result: ir.Value, view: ir.Value | None) -> None:
+        if view is not None:
+            bufferization.materialize_in_destination(
+                None, result, view, restrict=True, writable=True
+            )
+
+    # Steps.
+
+    def _emit_whole(self, step: Step) -> None:
+        [node] = step.members
+        assert isinstance(node, Whole)
+        destination, view = self._destination(node, node.shape)
+        sources = [self.tensor(source) for source in node.sources]
+        result = node.emit(self, destination, *sources)
+        self._written(result, view)
+        self._tensors[node, node.shape] = result
+
+    def _emit_loops(self, step: Step) -> None:
+        rank = len(step.domain)
+        order, leaves = self._plan(step)
+        writes = [_write_access(node, rank) for node in step.members]
+        reads = [Access(r.view or r.node.shape, r.indices) for r in leaves]
+        pinned = {
+            d
+            for read in order
+            if isinstance(read.node, Pointwise) and read.node.indexed
+            for index in read.indices
+            for d in index.dims()
+        }
+        domain, kept, accesses, dims = merge_dims(step.domain, [*reads, *writes], pinned)
+        inputs = [
+            self.tensor(read.node, access.shape)
+            for read, access in zip(leaves, accesses, strict=False)
+        ]
+        written = accesses[len(leaves) :]
+        destinations = [
+            self._destination(node, access.shape)
+            for node, access in zip(step.members, written, strict=True)
+        ]
+        starts = [
+            self._start(node, destination)
+            for node, (destination, _) in zip(step.members, destinations, strict=True)
+        ]
+        maps = [affine_map(len(domain), access.indices) for access in accesses]
+        reduced = step.reduced or frozenset()
+        generic = linalg.GenericOp(
+            [start.type for start in starts],
+            inputs,
+            starts,
+            ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps]),
+            ir.ArrayAttr.get([self._reduction if d in reduced else self._parallel for d in kept]),
+        )
+        arguments = [value.type.element_type for value in (*inputs, *starts)]
+        block = generic.regions[0].blocks.append(
+            *arguments, arg_locs=[step.members[0].location] * len(arguments)
+        )
+        with ir.InsertionPoint(block):
+            self._emit_body(step, order, leaves, block, dims)
+        for node, access, (_, view), result in zip(
+            step.members, written, destinations, generic.results, strict=True
+        ):
+            self._written(result, view)
+            self._tensors[node, access.shape] = result
+            if access.shape != node.shape:
+                self._tensors[node, node.shape] = _reshaped(result, node.shape)
+
+    def _start(self, node: Node, destination: ir.Value) -> ir.Value:
+        if not isinstance(node, Reduction):
+            return destination
+        number = constant(in_memory(node.element), node.monoid.start(node.element))
+        return self.filled(destination, number)
+
+    def _plan(self, step: Step) -> tuple[list[_Read], list[_Read]]:
+        """What the body computes, operands first, and what it loads."""
+        rank = len(step.domain)
+        roots = []
+        for node in step.members:
+            root = node.source if isinstance(node, Reduction) else node
+            roots.append(_Read(root, None, identity(rank)))
+        members = {node for node in step.members if isinstance(node, Pointwise)}
+        order: dict[_Read, None] = {}
+        leaves: dict[_Read, None] = {}
+        stack = [(root, False) for root in reversed(roots)]
+        while stack:
+            read, ready = stack.pop()
+            if read in order or read in leaves:
+                continue
+            if self._fusion.is_tensor(read.node) and read.node not in members:
+                leaves[read] = None
+            elif ready:
+                order[read] = None
+            else:
+                stack.append((read, True))
+                stack += [(operand, False) for operand in reversed(_operands(read))]
+        return list(order), list(leaves)
+
+    def _emit_body(
+        self,
+        step: Step,
+        order: list[_Read],
+        leaves: list[_Read],
+        block: ir.Block,
+        dims: Sequence[Index | None],
+    ) -> None:
+        arguments = list(block.arguments)
+        values = {
+            read: self.from_memory(argument, read.node.element)
+            for read, argument in zip(leaves, arguments, strict=False)
+        }
+        for read in order:
+            operands = [values[operand] for operand in _operands(read)]
+            if not isinstance(read.node, Pointwise):
+                [values[read]] = operands
+                continue
+            with read.node.location:
+                indices: list[Sequence[ir.Value]] = []
+                if read.node.indexed:
+                    indices = [[_index_value(i.at(dims)) for i in read.indices]]
+                values[read] = read.node.body(self, *indices, *operands)
+        results = []
+        identical = identity(len(step.domain))
+        for node, previous in zip(step.members, arguments[len(leaves) :], strict=True):
+            if isinstance(node, Reduction):
+                value = values[_Read(node.source, None, identical)]
+                before = self.from_memory(previous, node.element)
+                value = node.monoid.combine(self.scalars, before, value)
+            else:
+                value = values[_Read(node, None, identical)]
+            results.append(self.to_memory(value))
+        linalg.YieldOp(results)
+
+
+def _operands(read: _Read) -> list[_Read]:
+    node, view, indices = read
+    if isinstance(node, Reshaped):
+        return [_Read(node.source, *read_through(node, view, indices))]
+    assert isinstance(node, Pointwise)
+    if view is not None:
+        return [_Read(operand, view, indices) for operand, _ in node.reads]
+    return [_Read(operand, None, compose(inner, indices)) for operand, inner in node.reads]
+
+
+def _write_access(node: Node, rank: int) -> Access:
+    if isinstance(node, Reduction):
+        kept = [d for d in range(rank) if d not in node.dims]
+        return Access(node.shape, tuple(identity(rank)[d] for d in kept))
+    return Access(node.shape, identity(rank))
+
+
+def _index_value(index: Index) -> ir.Value:
+    type_ = ir.IndexType.get()
+    result: ir.Value | None = None
+    for d, coefficient in index.terms:
+        term = linalg.IndexOp(d).result
+        if coefficient != 1:
+            term = arith.muli(term, constant(type_, coefficient))
+        result = term if result is None else arith.addi(result, term)
+    if result is None:
+        return constant(type_, index.offset)
+    return arith.addi(result, constant(type_, index.offset)) if index.offset else result
+
+
+def _reshaped(value: ir.Value, shape: Shape) -> ir.Value:
+    """The same elements (of a tensor, or of a dense memref) under another shape; never a copy."""
+    source = tuple(value.type.shape)
+    if source == shape:
+        return value
+    dialect = tensor if isinstance(value.type, ir.RankedTensorType) else memref
+    groups = _paired_groups(source, shape)
+    middle = [_product(source, left) for left, _ in groups]
+    if len(middle) != len(source):
+        type_ = _with_shape(value.type, middle)
+        value = dialect.collapse_shape(type_, value, [left for left, _ in groups])
+    if len(middle) != len(shape):
+        type_ = _with_shape(value.type, shape)
+        right = [right for _, right in groups]
+        value = dialect.expand_shape(type_, value, right, [], list(shape))
+    return value
+
+
+def _paired_groups(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]]:
+    """Reshape groups with neither side empty, as collapse and expand want them."""
+    if not source or not target:
+        return []
+    groups: list[tuple[list[int], list[int]]] = []
+    for left, right in reshape_groups(source, target):
+        if groups and not (left and right):
+            groups[-1] = groups[-1][0] + left, groups[-1][1] + right
+        else:
+            groups.append((left, right))
+    return groups
+
+
+def _product(shape: Shape, dims: Sequence[int]) -> int:
+    result = 1
+    for d in dims:
+        result *= shape[d]
+    return result
+
+
+def _with_shape(type_: ir.Type, shape: Sequence[int]) -> ir.Type:
+    if isinstance(type_, ir.RankedTensorType):
+        return ir.RankedTensorType.get(list(shape), type_.element_type)
+    assert isinstance(type_, ir.MemRefType)
+    return ir.MemRefType.get(list(shape), type_.element_type)

@@ -1,0 +1,300 @@
+"""What the `lower` rule of an op is written with: builds the loop graph of a function.
+
+A rule gets the operands as nodes and returns the node of its result. Nothing is emitted here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlir import ir
+from mlir.dialects import arith
+
+from .affine import Index, Shape, dim, identity
+from .contraction import contraction
+from .indexing import gathered, scattered
+from .loop_emission import Emission, tensor_of
+from .loop_graph import Graph, Monoid, Node, Pointwise, Reduction, Reshaped, Stored, Whole
+from .scalars import Scalars, element, width
+
+_NO_ERROR = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ErrorSite:
+    """A check that may fail at run time; its number plus one is the status."""
+
+    kind: str
+    message: str
+    location: ir.Location
+
+
+def _lowest(type_: ir.Type) -> float | int:
+    if isinstance(type_, ir.FloatType):
+        return -math.inf
+    return 0 if width(type_) == 1 else -(2 ** (width(type_) - 1))
+
+
+def _reassociated_sum(m: Scalars, x: ir.Value, y: ir.Value) -> ir.Value:
+    if not isinstance(element(x.type), ir.FloatType):
+        return m.add(x, y)
+    # The one place where the order of additions is LLVM's to choose: without it sums stay scalar.
+    return arith.addf(x, y, fastmath=ir.Attribute.parse("#arith.fastmath<reassoc>"))
+
+
+SUM = Monoid("sum", lambda _: 0, _reassociated_sum)
+MAXIMUM = Monoid("maximum", _lowest, lambda m, x, y: m.maximum(x, y))
+_FIRST_ERROR = Monoid("first_error", lambda _: _NO_ERROR, lambda _, x, y: arith.minsi(x, y))
+
+
+class Lowering:
+    """The graph of one function, built op by op."""
+
+    def __init__(self, vector_bytes: int) -> None:
+        self.vector_bytes = vector_bytes
+        self.graph = Graph()
+        self.errors: list[ErrorSite] = []
+        self._error_flags: list[Node] = []
+        self.location = ir.Location.unknown()
+        self.i32 = ir.IntegerType.get_signless(32)
+
+    # Nodes.
+
+    def stored(self, tensor: ir.Value, shape: Shape, element: ir.Type) -> Node:
+        return self._add(Stored, shape, element, tensor=tensor)
+
+    def _add(self, kind: type[Node], shape: Shape, element: ir.Type, **fields: Any) -> Node:
+        return self.graph.add(
+            kind, shape=tuple(shape), element=element, location=self.location, **fields
+        )
+
+    def pointwise(
+        self,
+        shape: Sequence[int],
+        element: ir.Type,
+        reads: Sequence[tuple[Node, Sequence[Index]]],
+        body: Callable[..., ir.Value],
+        cost: int = 1,
+        tensors: Sequence[Node] = (),
+        **flags: bool,
+    ) -> Node:
+        """Each element by body(emission, [indices,] elements read...)."""
+        kept = [(node, tuple(indices)) for node, indices in reads]
+        loads = sum(node.weight for node, _ in kept)
+        if flags.get("moves"):
+            loads = min(loads, 1)  # of something costly, the source is stored
+        return self._add(
+            Pointwise,
+            tuple(shape),
+            element,
+            weight=cost + loads,
+            reads=kept,
+            body=body,
+            tensors=tensors,
+            **flags,
+        )
+
+    def whole(
+        self, shape: Sequence[int], element: ir.Type, sources: Sequence[Node], emit: Callable
+    ) -> Node:
+        """A tensor by emit(emission, destination, tensors...)."""
+        return self._add(Whole, tuple(shape), element, sources=tuple(sources), emit=emit)
+
+    # Elementwise ops.
+
+    def elementwise(self, op: Any, *operands: Node) -> Node:
+        """An op with a `scalar` rule."""
+        shape, element = result_type(op)
+        at = identity(len(shape))
+        return self.pointwise(
+            shape,
+            element,
+            [(operand, at) for operand in operands],
+            lambda emission, *elements: op.scalar(emission.scalars, *elements),
+            op.cost,
+        )
+
+    def full(self, shape: Sequence[int], element: ir.Type, number: float | int) -> Node:
+        return self.pointwise(
+            shape, element, [], lambda emission: emission.scalars.constant(element, number), 0
+        )
+
+    def constant(self, array: np.ndarray, element: ir.Type) -> Node:
+        """Data that is read only in the library."""
+        if not array.size:
+            return self.full(array.shape, element, 0)
+        stored = array.astype(np.int8) if array.dtype == np.bool_ else array
+        attribute = ir.DenseElementsAttr.get(np.ascontiguousarray(stored))
+        tensor = arith.ConstantOp(tensor_of(array.shape, element), attribute).result
+        return self.stored(tensor, array.shape, element)
+
+    def generated(
+        self, shape: Sequence[int], element: ir.Type, body: Callable[..., ir.Value], cost: int = 1
+    ) -> Node:
+        """Each element from its indices: body(scalars, indices)."""
+        return self.pointwise(
+            shape, element, [], lambda e, indices: body(e.scalars, indices), cost, indexed=True
+        )
+
+    # Moving elements.
+
+    def moved(self, x: Node, shape: Sequence[int], indices: Sequence[Index]) -> Node:
+        """result[i] = x[indices(i)]."""
+        reads = [(x, tuple(indices))]
+        return self.pointwise(shape, x.element, reads, lambda _, value: value, 0, moves=True)
+
+    def broadcast(self, x: Node, shape: Sequence[int], dims: Sequence[int]) -> Node:
+        return self.moved(x, shape, [dim(d) for d in dims])
+
+    def transpose(self, x: Node, permutation: Sequence[int]) -> Node:
+        place = {d: position for position, d in enumerate(permutation)}
+        shape = [x.shape[d] for d in permutation]
+        return self.moved(x, shape, [dim(place[d]) for d in range(len(shape))])
+
+    def slice(
+        self, x: Node, shape: Sequence[int], offsets: Sequence[int], strides: Sequence[int]
+    ) -> Node:
+        places = zip(strides, offsets, strict=True)
+        return self.moved(x, shape, [dim(d, *place) for d, place in enumerate(places)])
+
+    def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        if x.size == 0:
+            return self.full(shape, x.element, 0)
+        return self._add(Reshaped, tuple(shape), x.element, source=x, weight=x.weight)
+
+    def pad(
+        self,
+        x: Node,
+        value: Node,
+        shape: Sequence[int],
+        offsets: Sequence[int],
+        strides: Sequence[int],
+    ) -> Node:
+        around = self.moved(value, shape, [])
+        return self._inserted(around, [x], [list(offsets)], list(strides))
+
+    def concatenate(self, xs: Sequence[Node], along: int) -> Node:
+        shape = list(xs[0].shape)
+        shape[along] = sum(x.shape[along] for x in xs)
+        offsets, start = [], 0
+        for x in xs:
+            offsets.append([start if d == along else 0 for d in range(len(shape))])
+            start += x.shape[along]
+        return self._inserted(None, xs, offsets, [1] * len(shape), tuple(shape))
+
+    def _inserted(
+        self,
+        around: Node | None,
+        parts: Sequence[Node],
+        offsets: Sequence[Sequence[int]],
+        strides: Sequence[int],
+        shape: Shape = (),
+    ) -> Node:
+        shape = shape if around is None else around.shape
+        element = parts[0].element
+        pairs = [(p, o) for p, o in zip(parts, offsets, strict=True) if p.size]
+        sources = [part for part, _ in pairs] + ([] if around is None else [around])
+
+        def emit(emission: Emission, destination: ir.Value, *tensors: ir.Value) -> ir.Value:
+            result = destination if around is None else emission.copied(tensors[-1], destination)
+            for (_, offset), value in zip(pairs, tensors, strict=False):
+                result = emission.inserted(value, result, offset, strides)
+            return result
+
+        return self.whole(shape, element, sources, emit)
+
+    # Reductions and contractions.
+
+    def reduce(self, x: Node, dims: Sequence[int], monoid: Monoid) -> Node:
+        shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
+        if x.size == 0 or not dims:
+            start = self.full(shape, x.element, monoid.start(x.element))
+            return start if x.size == 0 else x
+        return self._add(Reduction, shape, x.element, source=x, dims=frozenset(dims), monoid=monoid)
+
+    def reduce_sum(self, x: Node, dims: Sequence[int]) -> Node:
+        return self.reduce(x, dims, SUM)
+
+    def reduce_max(self, x: Node, dims: Sequence[int]) -> Node:
+        return self.reduce(x, dims, MAXIMUM)
+
+    def dot_general(
+        self,
+        x: Node,
+        y: Node,
+        batch: tuple[Sequence[int], Sequence[int]],
+        contract: tuple[Sequence[int], Sequence[int]],
+    ) -> Node:
+        return contraction(self, x, y, batch, contract)
+
+    # Computed positions.
+
+    def gather(
+        self, x: Node, indices: Sequence[Node], axes: Sequence[int], batch_dims: int, checked: bool
+    ) -> Node:
+        return gathered(self, x, indices, axes, batch_dims, checked)
+
+    def scatter_add(
+        self,
+        x: Node,
+        updates: Node,
+        indices: Sequence[Node],
+        axes: Sequence[int],
+        batch_dims: int,
+        checked: bool,
+    ) -> Node:
+        return scattered(self, x, updates, indices, axes, batch_dims, checked)
+
+    def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
+        """x made safe for a dimension of `size`; records an error where it was not."""
+        self.errors.append(ErrorSite("IndexError", message, self.location))
+        status = len(self.errors)
+        at = identity(len(x.shape))
+
+        def wrapped(m: Scalars, index: ir.Value) -> ir.Value:
+            if not wrap:
+                return index
+            negative = m.compare("lt", index, m.constant(index.type, 0))
+            return m.select(negative, m.add(index, m.constant(index.type, size)), index)
+
+        def clamped(emission: Emission, index: ir.Value) -> ir.Value:
+            m = emission.scalars
+            low, high = (m.constant(index.type, n) for n in (0, max(size - 1, 0)))
+            return arith.minsi(arith.maxsi(wrapped(m, index), low), high)
+
+        def flag(emission: Emission, index: ir.Value) -> ir.Value:
+            m, index = emission.scalars, wrapped(emission.scalars, index)
+            good = m.all(
+                m.compare("ge", index, m.constant(index.type, 0)),
+                m.compare("lt", index, m.constant(index.type, size)),
+            )
+            none, error = (m.constant(self.i32, n) for n in (_NO_ERROR, status))
+            return m.select(good, none, error)
+
+        flags = self.pointwise(x.shape, self.i32, [(x, at)], flag, 4)
+        self._error_flags.append(self.reduce(flags, range(len(x.shape)), _FIRST_ERROR))
+        return self.pointwise(x.shape, x.element, [(x, at)], clamped, 4)
+
+    def status(self) -> Node | None:
+        """The status of the call, or None if nothing can go wrong."""
+        if not self._error_flags:
+            return None
+
+        def first(emission: Emission, *flags: ir.Value) -> ir.Value:
+            m, result = emission.scalars, flags[0]
+            for flag in flags[1:]:
+                result = arith.minsi(result, flag)
+            none = m.compare("eq", result, m.constant(self.i32, _NO_ERROR))
+            return m.select(none, m.constant(self.i32, 0), result)
+
+        reads = [(flag, ()) for flag in self._error_flags]
+        return self.pointwise((), self.i32, reads, first)
+
+
+def result_type(op: Any) -> tuple[Shape, ir.Type]:
+    type_ = op.results[0].type
+    return tuple(type_.shape), type_.element_type

@@ -1,0 +1,273 @@
+"""Emission of large contractions: blocks for the cache, panels of y packed, and what is left at the edges.
+
+The innermost blocks are marked; schedule.py turns them into register-blocked vector code. Sizes
+follow measurements: a tile of MR x NR stays in registers, a panel of KC x NR in the first-level cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mlir import ir
+from mlir.dialects import linalg, scf, tensor
+
+from .affine import Index, affine_map, dim
+from .loop_emission import Emission
+from .scalars import constant
+
+#: On a linalg op: the number of rows of its register tiles.
+MARK = "pb.tile_rows"
+_KC = 512
+#: With fewer rows than this, packing a panel costs more than it saves.
+_ROWS_TO_PACK = 32
+_DYNAMIC = ir.ShapedType.get_dynamic_size()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """result[b, m, n] = sum over k of x[b, m, k] y[b, k, n]; or x[b, k, m], or y[b, n, k]."""
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    x_transposed: bool
+    y_transposed: bool
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """The register tile for vectors of so many elements."""
+
+    rows: int
+    lanes: int
+
+    @staticmethod
+    def of(vector_bytes: int, element_bytes: int) -> Blocking:
+        # Rows are what the register file holds: 32 registers, or 16 without AVX-512.
+        return Blocking(8 if vector_bytes == 64 else 6, vector_bytes // element_bytes)
+
+    @property
+    def columns(self) -> int:
+        return 2 * self.lanes
+
+
+class Matmul:
+    """Emits one contraction on tensors of rank 3."""
+
+    def __init__(self, shape: Shape, blocking: Blocking, element: ir.Type) -> None:
+        self.shape, self.blocking, self.element = shape, blocking, element
+
+    def emit(
+        self, emission: Emission, destination: ir.Value, x: ir.Value, y: ir.Value
+    ) -> ir.Value:
+        zero = constant(self.element, 0)
+        result = emission.filled(destination, zero)
+        wide = self.shape.n - self.shape.n % self.blocking.columns
+        if wide:
+            result = self._loop(
+                self.shape.batch, 1, result, lambda b, c: self._panels(b, wide, x, y, c)
+            )
+        if wide < self.shape.n:
+            result = self._loop(
+                self.shape.batch, 1, result, lambda b, c: self._edge(emission, b, wide, x, y, c)
+            )
+        return result
+
+    # Loops.
+
+    def _loop(
+        self, end: int, step: int, carried: ir.Value, body: Callable[[ir.Value, ir.Value], ir.Value]
+    ) -> ir.Value:
+        """for i = 0 to end by step, carrying a tensor; `end` is a multiple of `step`."""
+        index = ir.IndexType.get()
+        if end == step:
+            return body(constant(index, 0), carried)
+        loop = scf.ForOp(*(constant(index, n) for n in (0, end, step)), [carried])
+        with ir.InsertionPoint(loop.body):
+            scf.YieldOp([body(loop.induction_variable, loop.inner_iter_args[0])])
+        return loop.results[0]
+
+    def _depth_blocks(
+        self, carried: ir.Value, body: Callable[[ir.Value, int, ir.Value], ir.Value]
+    ) -> ir.Value:
+        """body(first k, count, carried) over blocks of the contracted dimension."""
+        k = self.shape.k
+        whole = k - k % _KC
+        if whole:
+            carried = self._loop(whole, _KC, carried, lambda at, c: body(at, _KC, c))
+        if whole < k:
+            carried = body(constant(ir.IndexType.get(), whole), k - whole, carried)
+        return carried
+
+    # Panels of full width, and the columns left over.
+
+    def _panels(
+        self, b: ir.Value, width: int, x: ir.Value, y: ir.Value, result: ir.Value
+    ) -> ir.Value:
+        columns = self.blocking.columns
+
+        def panel(k: ir.Value, depth: int, n: ir.Value, c: ir.Value) -> ir.Value:
+            block = self._packed(b, k, depth, n, columns, columns, y)
+            at: list[ir.Value | int] = [b, 0, n]
+            tile = _extract(c, at, [1, self.shape.m, columns], [self.shape.m, columns])
+            tile = self._rows(b, k, depth, columns, x, block, tile)
+            return _insert(tile, c, at, [1, self.shape.m, columns])
+
+        return self._depth_blocks(
+            result,
+            lambda k, depth, outer: self._loop(
+                width, columns, outer, lambda n, c: panel(k, depth, n, c)
+            ),
+        )
+
+    def _edge(
+        self,
+        emission: Emission,
+        b: ir.Value,
+        first: int,
+        x: ir.Value,
+        y: ir.Value,
+        result: ir.Value,
+    ) -> ir.Value:
+        """The last columns, in a buffer as wide as whole vectors."""
+        left, lanes, m = self.shape.n - first, self.blocking.lanes, self.shape.m
+        width = -(-left // lanes) * lanes
+        n = constant(ir.IndexType.get(), first)
+        total = emission.filled(emission.empty((m, width), self.element), constant(self.element, 0))
+
+        def block(k: ir.Value, depth: int, c: ir.Value) -> ir.Value:
+            packed = self._packed(b, k, depth, n, left, width, y)
+            return self._rows(b, k, depth, width, x, packed, c)
+
+        total = self._depth_blocks(total, block)
+        kept = _extract(total, [0, 0], [m, left], [m, left])
+        return _insert(kept, result, [b, 0, n], [1, m, left])
+
+    def _packed(
+        self,
+        b: ir.Value,
+        k: ir.Value,
+        depth: int,
+        n: ir.Value,
+        count: int,
+        width: int,
+        y: ir.Value,
+    ) -> ir.Value:
+        """y[b, k .. k + depth, n .. n + count] with rows of `width`, zeros at their ends."""
+        if self.shape.y_transposed:
+            part = _extract(y, [b, n, k], [1, count, depth], [count, depth])
+        else:
+            part = _extract(y, [b, k, n], [1, depth, count], [depth, count])
+            if width == count and self.shape.m < _ROWS_TO_PACK:
+                return part
+        target = tensor.empty([depth, width], self.element)
+        if width != count:
+            target = linalg.fill(constant(self.element, 0), outs=[target])
+            into = _extract(target, [0, 0], [depth, count], [depth, count])
+            return _insert(self._copied(part, into), target, [0, 0], [depth, count])
+        return self._copied(part, target)
+
+    def _copied(self, part: ir.Value, target: ir.Value) -> ir.Value:
+        # Loops run along rows of y, where reads are contiguous.
+        to = [dim(1), dim(0)] if self.shape.y_transposed else [dim(0), dim(1)]
+        maps = [[dim(0), dim(1)], to]
+        return _generic([part], target, maps, "pp", lambda value, _: value).results[0]
+
+    def _rows(
+        self,
+        b: ir.Value,
+        k: ir.Value,
+        depth: int,
+        width: int,
+        x: ir.Value,
+        block: ir.Value,
+        tile: ir.Value,
+    ) -> ir.Value:
+        """tile += x[b, :, k .. k + depth] block, in register tiles."""
+        m, rows = self.shape.m, self.blocking.rows
+        whole = m - m % rows
+        for first, count, height in ((0, whole, rows), (whole, m - whole, m - whole)):
+            if not count:
+                continue
+            if self.shape.x_transposed:
+                part = _extract(x, [b, k, first], [1, depth, count], [depth, count])
+            else:
+                part = _extract(x, [b, first, k], [1, count, depth], [count, depth])
+            target = tile
+            if count != m:
+                target = _extract(tile, [first, 0], [count, width], [count, width])
+            product = self._contract(part, block, target, height)
+            tile = product
+            if count != m:
+                tile = _insert(product, _source(target), [first, 0], [count, width])
+        return tile
+
+    def _contract(
+        self, part: ir.Value, block: ir.Value, target: ir.Value, height: int
+    ) -> ir.Value:
+        # Dimensions: row, column, depth.
+        x_map = [dim(2), dim(0)] if self.shape.x_transposed else [dim(0), dim(2)]
+        maps = [x_map, [dim(2), dim(1)], [dim(0), dim(1)]]
+        from mlir.dialects import arith
+
+        op = _generic(
+            [part, block],
+            target,
+            maps,
+            "ppr",
+            lambda left, right, before: arith.addf(before, arith.mulf(left, right)),
+        )
+        i64 = ir.IntegerType.get_signless(64)
+        op.operation.attributes[MARK] = ir.IntegerAttr.get(i64, height)
+        return op.results[0]
+
+
+def _source(extracted: ir.Value) -> ir.Value:
+    return extracted.owner.operands[0]
+
+
+def _generic(
+    inputs: Sequence[ir.Value],
+    output: ir.Value,
+    maps: Sequence[Sequence[Index]],
+    iterators: str,
+    body: Callable[..., ir.Value],
+) -> linalg.GenericOp:
+    kinds = {"p": "parallel", "r": "reduction"}
+    op = linalg.GenericOp(
+        [output.type],
+        list(inputs),
+        [output],
+        ir.ArrayAttr.get([ir.AffineMapAttr.get(affine_map(len(iterators), tuple(m))) for m in maps]),
+        ir.ArrayAttr.get(
+            [ir.Attribute.parse(f"#linalg.iterator_type<{kinds[i]}>") for i in iterators]
+        ),
+    )
+    types = [value.type.element_type for value in (*inputs, output)]
+    location = op.operation.location
+    block = op.regions[0].blocks.append(*types, arg_locs=[location] * len(types))
+    with ir.InsertionPoint(block):
+        linalg.YieldOp([body(*block.arguments)])
+    return op
+
+
+def _split(places: Sequence[ir.Value | int]) -> tuple[list[ir.Value], list[int]]:
+    values = [place for place in places if isinstance(place, ir.Value)]
+    return values, [_DYNAMIC if isinstance(place, ir.Value) else place for place in places]
+
+
+def _extract(
+    value: ir.Value, at: Sequence[ir.Value | int], sizes: list[int], shape: list[int]
+) -> ir.Value:
+    values, static = _split(at)
+    type_ = ir.RankedTensorType.get(shape, value.type.element_type)
+    return tensor.extract_slice(type_, value, values, [], [], static, sizes, [1] * len(sizes))
+
+
+def _insert(
+    part: ir.Value, into: ir.Value, at: Sequence[ir.Value | int], sizes: list[int]
+) -> ir.Value:
+    values, static = _split(at)
+    return tensor.insert_slice(part, into, values, [], [], static, sizes, [1] * len(sizes))

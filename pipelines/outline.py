@@ -1,0 +1,137 @@
+"""Each loop nest of @main becomes a function of the buffers that it touches.
+
+Inside it the buffers are known not to overlap, which slices of one workspace would not be; and
+each nest has a name in assembly and profiles.
+"""
+
+from __future__ import annotations
+
+from mlir import ir
+from mlir.dialects import func
+
+from .plan_memory import VIEWS
+
+INTERNAL = "#llvm.linkage<internal>"
+_CLONED = VIEWS | {"arith.constant", "memref.get_global"}
+
+
+def run(module: ir.Module) -> None:
+    main = next(
+        op
+        for op in module.body.operations
+        if ir.StringAttr(op.attributes["sym_name"]).value == "main"
+    )
+    block = main.regions[0].blocks[0]
+    with module.context:
+        for number, group in enumerate(_groups(block)):
+            _outline(module, f"main.{number}", group)
+        for op in reversed(list(block.operations)):
+            if op.operation.name in _CLONED and not any(list(r.uses) for r in op.results):
+                op.operation.erase()
+
+
+def _groups(block: ir.Block) -> list[list[ir.Operation]]:
+    """Operations that belong together: a loop nest with the fills and scalars before it."""
+    groups: list[list[ir.Operation]] = []
+    pending: list[ir.Operation] = []
+    for op in block.operations:
+        name = op.operation.name
+        if name in _CLONED or name == "func.return":
+            continue
+        pending.append(op.operation)
+        if name != "linalg.fill" and not _needed_later(pending):
+            groups.append(pending)
+            pending = []
+    return [*groups, pending] if pending else groups
+
+
+def _needed_later(group: list[ir.Operation]) -> bool:
+    """Is a result of the group used by an operation that is not in it?"""
+    block = group[0].block
+    inside = set(group)
+    for op in group:
+        for result in op.results:
+            for use in result.uses:
+                owner = use.owner.operation
+                while owner.block != block:
+                    owner = owner.parent.operation
+                if owner not in inside:
+                    return True
+    return False
+
+
+def _outline(module: ir.Module, name: str, group: list[ir.Operation]) -> None:
+    roots: dict[ir.Value, None] = {}
+    inside: dict[ir.Value, ir.Operation] = {}
+    for op in group:
+        for value in _captured(op):
+            _trace(value, roots, inside)
+    location = group[-1].location
+    with location:
+        types = [value.type for value in roots]
+        with ir.InsertionPoint(module.body):
+            kernel = func.FuncOp(name, ir.FunctionType.get(types, []))
+        kernel.attributes["sym_visibility"] = ir.StringAttr.get("private")
+        kernel.attributes["llvm.linkage"] = ir.Attribute.parse(INTERNAL)
+        kernel.attributes["passthrough"] = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
+        promise = ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
+        kernel.arg_attrs = ir.ArrayAttr.get([promise] * len(types))
+        body = kernel.add_entry_block()
+        with ir.InsertionPoint(group[-1]):
+            func.CallOp([], name, list(roots))
+        with ir.InsertionPoint(body):
+            end = func.ReturnOp([])
+        values = dict(zip(roots, body.arguments, strict=True))
+        for value, op in inside.items():
+            clone = op.clone(ir.InsertionPoint(end))
+            _remap(clone.operation, values)
+            values[value] = clone.operation.results[0]
+        for op in group:
+            op.move_before(end.operation)
+            _remap(op, values)
+
+
+def _captured(op: ir.Operation) -> list[ir.Value]:
+    """Values that the op and what is nested in it use, but that are made outside."""
+    found: dict[ir.Value, None] = dict.fromkeys(op.operands)
+    if op.regions:
+        made: set[ir.Value] = set()
+        used: dict[ir.Value, None] = {}
+        _scan(op, made, used)
+        found |= {value: None for value in used if value not in made}
+    return list(found)
+
+
+def _scan(op: ir.Operation, made: set[ir.Value], used: dict[ir.Value, None]) -> None:
+    for region in op.regions:
+        for block in region.blocks:
+            made.update(block.arguments)
+            for inner in block.operations:
+                used |= dict.fromkeys(inner.operands)
+                made.update(inner.results)
+                _scan(inner.operation, made, used)
+
+
+def _trace(
+    value: ir.Value, roots: dict[ir.Value, None], inside: dict[ir.Value, ir.Operation]
+) -> None:
+    """Sorts a value, and what it is a view of, into buffers to pass and operations to repeat."""
+    owner = value.owner
+    if isinstance(owner, ir.Block) or owner.operation.name == "memref.view":
+        roots[value] = None
+        return
+    if value in inside:
+        return
+    for operand in owner.operands:
+        _trace(operand, roots, inside)
+    inside[value] = owner.operation
+
+
+def _remap(op: ir.Operation, values: dict[ir.Value, ir.Value]) -> None:
+    for number, operand in enumerate(op.operands):
+        if operand in values:
+            op.operands[number] = values[operand]
+    for region in op.regions:
+        for block in region.blocks:
+            for inner in block.operations:
+                _remap(inner.operation, values)

@@ -1,0 +1,203 @@
+"""``load``: from the path of a library to a callable."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import stat
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from . import library, tree
+from ._native import Kernel
+from .arrays import TensorSpec, is_torch, plain, to_torch
+from .errors import ArgumentError, ArgumentTypeError, ArtifactError
+from .manifest import Manifest, check, named, read_open
+
+_LEAF = {"kind": "leaf"}
+# What the extension returns itself; everything else goes through the result's TREE.
+_ONE, _TUPLE, _TREE = 0, 1, 2
+
+# By device and inode, the function whose library is mapped from that very file.
+_mapped: WeakValueDictionary[tuple[int, int], Function] = WeakValueDictionary()
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Function:
+    """The compiled function in the library at ``path``.
+
+    The library is checked first: ArtifactError if it is damaged, foreign, or not for this machine.
+    A library that was rebuilt at the same path is loaded anew. ``verify=False`` is for a caller
+    that has just made the file and owns it: no hash, no private copy.
+    """
+    path = Path(path)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    image = fd
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactError("not a regular file")
+        inode = (status.st_dev, status.st_ino)
+        description = read_open(fd)
+        if verify:
+            old = _mapped.get(inode)
+            overwritten = old is not None and old.manifest != description
+            image = library.private_copy(fd, always=overwritten)
+            check(image, description, path.with_suffix(".h"))
+        function = Function(path, description, image, verify)
+        if image == fd:
+            _mapped[inode] = function
+        return function
+    except ArtifactError as error:
+        raise named(error, path) from error.__cause__
+    finally:
+        if image != fd:
+            os.close(image)
+        os.close(fd)
+
+
+class Function(Kernel):
+    """A compiled function: call it with arrays of numpy, torch, or any library that has DLPack.
+
+    Tensors of torch give tensors of torch, everything else gives numpy arrays. Contiguous arguments
+    are read where they are; results are always fresh memory. It may be called from several threads.
+    """
+
+    manifest: Manifest
+    path: Path
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __init__(self, path: Path, description: Manifest, image: int, verify: bool) -> None:
+        self.manifest = description
+        self.path = path
+        try:
+            self._read_manifest()
+            params = self._params(verify)
+            symbols = [(spec.dtype, spec.shape) for spec in (*self.inputs, *self.outputs)]
+            super().__init__(
+                library.unique_name(image),
+                self.name,
+                tuple(symbols[: len(self.inputs)]),
+                tuple(symbols[len(self.inputs) :]),
+                description["workspace"]["bytes"],
+                params,
+                self._flat_inputs(),
+                self._result_kind(),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"its manifest is malformed ({error!r})") from error
+        except OSError as error:
+            raise ArtifactError(f"the system cannot load it: {error}") from error
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{spec.name}: {spec}" for spec in self.inputs)
+        outputs = ", ".join(map(str, self.outputs))
+        what = self.manifest.get("transform") or self.name
+        return f"<pullback function {what} ({inputs}) -> ({outputs})>"
+
+    def _read_manifest(self) -> None:
+        description = self.manifest
+        self.name = description["name"]
+        self.inputs = _specs(description["inputs"])
+        self.outputs = _specs(description["outputs"])
+        self._in_items: list[tree.Tree] = description["in_tree"]["items"]
+        self._arg_names: list[str] = description["arg_names"]
+        self._out_tree: tree.Tree = description["out_tree"]
+        if description["params"]["mode"] == "args":
+            self._params_after = _specs(description["params"]["leaves"])
+        else:
+            self._params_after = ()
+        needed = sum(map(tree.count_leaves, self._in_items))
+        if (
+            needed + len(self._params_after) != len(self.inputs)
+            or tree.count_leaves(self._out_tree) != len(self.outputs)
+            or len(self._arg_names) != len(self._in_items)
+        ):
+            raise ValueError("trees and lists of tensors differ")
+
+    def _params(self, verify: bool) -> Any:
+        params = self.manifest["params"]
+        if params["mode"] != "file":
+            return None
+        file = self.path.with_suffix(".params")
+        return library.map_params(file, params["bytes"], params["sha256"], verify)
+
+    def _flat_inputs(self) -> bool:
+        """Whether the positional arguments are the inputs, static ones at the end left out."""
+        leaves = [item == _LEAF for item in self._in_items]
+        count = sum(leaves)
+        rest = self._in_items[count:]
+        if self._params_after and rest:
+            return False
+        return all(leaves[:count]) and not any(map(tree.count_leaves, rest))
+
+    def _result_kind(self) -> int:
+        if self._out_tree == _LEAF:
+            return _ONE
+        items = self._out_tree.get("items", ())
+        flat = self._out_tree["kind"] == "tuple" and all(item == _LEAF for item in items)
+        return _TUPLE if flat else _TREE
+
+    def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        leaves = self._flatten(args, dict(kwargs or {}))
+        return tree.unflatten(self._out_tree, iter(self.call_leaves(leaves)))
+
+    def _leaves_slowly(self, leaves: tuple[Any, ...]) -> list[Any]:
+        if len(leaves) != len(self.inputs):
+            raise ArgumentTypeError(
+                f"{self.name} has {len(self.inputs)} inputs, got {len(leaves)} leaves"
+            )
+        arrays = [plain(spec, leaf) for spec, leaf in zip(self.inputs, leaves, strict=True)]
+        results = self.call_plain(arrays)
+        if any(map(is_torch, leaves)):
+            return [to_torch(result) for result in results]
+        return results
+
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        count = len(self._in_items)
+        extra = args[count:]
+        if len(extra) > len(self._params_after):
+            expected = [*self._arg_names, *(spec.name for spec in self._params_after)]
+            raise ArgumentTypeError(
+                f"{self.name} takes {len(expected)} arguments ({', '.join(expected)}), "
+                f"got {len(args)}"
+            )
+        leaves: list[Any] = []
+        for i, (name, item) in enumerate(zip(self._arg_names, self._in_items, strict=True)):
+            if i < len(args):
+                tree.flatten(item, args[i], name, leaves)
+            elif name in kwargs:
+                tree.flatten(item, kwargs.pop(name), name, leaves)
+            elif tree.count_leaves(item):
+                raise ArgumentTypeError(
+                    f"{self.name} misses '{name}'; its arguments are {', '.join(self._arg_names)}"
+                )
+        for i, spec in enumerate(self._params_after):
+            if i >= len(extra) and spec.name not in kwargs:
+                raise ArgumentTypeError(f"{self.name} misses the parameter '{spec.name}' ({spec})")
+            leaves.append(extra[i] if i < len(extra) else kwargs.pop(spec.name))
+        for name in kwargs:
+            known = name in self._arg_names or any(name == s.name for s in self._params_after)
+            problem = f"got '{name}' twice" if known else f"has no argument '{name}'"
+            raise ArgumentTypeError(
+                f"{self.name} {problem}; its arguments are {', '.join(self._arg_names)}"
+            )
+        return leaves
+
+    def _raise_status(self, status: int) -> None:
+        """Raises what a nonzero return value of the entry means."""
+        for error in self.manifest["errors"]:
+            if error["status"] == status:
+                kind = getattr(builtins, error["kind"], RuntimeError)
+                if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                    kind = RuntimeError
+                raise kind(f"{error['message']} ({error['where']})")
+        if status > 0:
+            raise ArtifactError(f"{self.path}: {self.name} returned the unknown status {status}")
+        raise ArgumentError(f"{self.name} refused its arguments with status {status}")
+
+
+def _specs(leaves: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(leaf["name"], leaf["dtype"], tuple(leaf["shape"])) for leaf in leaves)
