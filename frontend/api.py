@@ -14,8 +14,9 @@ from typing import Any
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import checks, transforms
-from .capture import Recorder, current, graph_name
+from .capture import Recorder, current
 from .checks import Argnums
+from .state import graph_name
 
 Function = Callable[..., Any]
 
@@ -24,7 +25,7 @@ class Transformed:
     """A function made from ``func`` by one transform.
 
     ``record`` says what a call records; ``options`` are all that tells it from another function
-    of the same ``kind`` made from the same ``func``.
+    of the same ``kind`` made from the same ``func``; ``shown`` are those worth printing.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Transformed:
         func: Function,
         options: tuple[Any, ...],
         record: Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Any],
+        **shown: Any,
     ) -> None:
         if not callable(func):
             raise TypeError(f"{kind}: expected a function, got {type(func).__name__}")
         functools.update_wrapper(self, func)
         self.graph_name = f"{kind}_{graph_name(func)}"
+        self.text = _text(kind, func, shown)
         self.kind, self.func, self.options, self.record = kind, func, options, record
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -55,6 +58,17 @@ class Transformed:
         return f"<{self.kind} of {checks.name_of(self.func)}>"
 
 
+def _text(kind: str, func: Function, shown: dict[str, Any]) -> str:
+    """The call that made a function, with ``f`` for what the user wrote."""
+    inner = func.text if isinstance(func, Transformed) else "f"
+    return f"{kind}({', '.join([inner, *(f'{key}={value!r}' for key, value in shown.items())])})"
+
+
+def _aux(has_aux: bool, argnums: Argnums) -> dict[str, Any]:
+    shown: dict[str, Any] = {} if argnums == 0 else {"argnums": argnums}
+    return shown | ({"has_aux": True} if has_aux else {})
+
+
 def _positional_only(kind: str, kwargs: dict[str, Any]) -> None:
     if kwargs:
         raise TypeError(f"{kind} got an unexpected keyword argument {next(iter(kwargs))!r}")
@@ -67,7 +81,7 @@ def grad(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functio
         found, value = transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
         return (found, value[1]) if has_aux else found
 
-    return Transformed("grad", func, (argnums, has_aux), record)
+    return Transformed("grad", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
 
 
 def grad_and_value(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
@@ -76,7 +90,7 @@ def grad_and_value(func: Function, argnums: Argnums = 0, has_aux: bool = False) 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
 
-    return Transformed("grad_and_value", func, (argnums, has_aux), record)
+    return Transformed("grad_and_value", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
 
 
 def vmap(
@@ -98,7 +112,9 @@ def vmap(
         checks.vmap_out_dims_type(out_dims, func)
         return transforms.vmap(recorder, func, in_dims, out_dims, args, kwargs)
 
-    return Transformed("vmap", func, (in_dims, out_dims), record)
+    shown = {} if in_dims == 0 else {"in_dims": in_dims}
+    shown |= {} if out_dims == 0 else {"out_dims": out_dims}
+    return Transformed("vmap", func, (in_dims, out_dims), record, **shown)
 
 
 def jacrev(
@@ -117,7 +133,7 @@ def jacrev(
         _positional_only("jacrev", kwargs)
         return transforms.jacrev(recorder, func, argnums, has_aux, args)
 
-    return Transformed("jacrev", func, (argnums, has_aux), record)
+    return Transformed("jacrev", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
 
 
 def jacfwd(
@@ -134,12 +150,15 @@ def jacfwd(
         _positional_only("jacfwd", kwargs)
         return transforms.jacfwd(recorder, func, argnums, has_aux, args)
 
-    return Transformed("jacfwd", func, (argnums, has_aux), record)
+    return Transformed("jacfwd", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
 
 
 def hessian(func: Function, argnums: Argnums = 0) -> Function:
     """``jacfwd(jacrev(func))``."""
-    return jacfwd(jacrev(func, argnums), argnums)
+    made: Any = jacfwd(jacrev(func, argnums), argnums)
+    made.text = _text("hessian", func, _aux(False, argnums))
+    made.graph_name = f"hessian_{graph_name(func)}"
+    return made
 
 
 def jvp(

@@ -40,9 +40,7 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         program: Program = ctx.program
-        wrt = tuple(
-            index for index, needed in enumerate(ctx.needs_input_grad[1:]) if needed
-        )
+        wrt = tuple(index for index, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
         moving = [value.is_float for value in program.graph.outputs]
         cotangents = [grad for grad, is_float in zip(grads, moving, strict=True) if is_float]
         found = program.pullback(wrt)([*ctx.saved_tensors, *cotangents])

@@ -8,10 +8,9 @@ functional. The input is a Python function, the output a ``Graph`` for ``importe
 
 from __future__ import annotations
 
-import ctypes
+import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ..dialects.errors import CaptureError
 from . import decompositions, forbidden
 from .graph import Constant, Graph, Node, StopGradient, Target, Transform, Value, values_in
 from .location import Location, here, of_function
+from .state import Cell, Frame, Hidden, Subgraph, View, graph_name, leaves_of, read_memory
 from .views import VIEWS, Link
 
 aten = torch.ops.aten
@@ -31,69 +31,12 @@ DETACHES = (aten.detach.default, aten.detach_.default)
 LITERALS = (aten.lift_fresh.default, aten.lift_fresh_copy.default, aten.lift.default)
 LITERAL_BYTES = 1024  # larger literals are parameters, not IR constants
 _active = threading.local()
+_fake_log = logging.getLogger(fake_tensor.__name__)
 
 
 def current() -> Recorder | None:
     """The recorder of this thread's trace, if one is running."""
     return getattr(_active, "recorder", None)
-
-
-class Frame:
-    """One graph being recorded."""
-
-    def __init__(self, parent: Frame | None) -> None:
-        self.parent = parent
-        self.nodes: list[Node] = []
-        self.owned: set[Value] = set()
-        self.captured: dict[Value, Value] = {}  # value of the parent -> input here
-        self.grad_enabled = torch.is_grad_enabled()
-        self.open = True
-
-    def own(self, value: Value) -> Value:
-        self.owned.add(value)
-        return value
-
-
-@dataclass(eq=False, slots=True)
-class Cell:
-    """A tensor with storage of its own: its present value, replaced by in-place writes."""
-
-    frame: Frame
-    value: Value
-    origin: str | None = None  # what it is, if it may not be written
-    version: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class View:
-    """A tensor that looks into a cell, through another view or directly."""
-
-    base: Cell
-    parent: Cell | View
-    link: Link
-    version: int = -1
-    value: Value | None = None
-    frame: Frame | None = None
-
-
-@dataclass(slots=True)
-class Hidden:
-    """A real tensor that the function reached without its arguments."""
-
-    tensor: torch.Tensor
-    fake: torch.Tensor
-    value: Value
-    literal: bool
-    location: Location  # of its first use
-
-
-@dataclass(slots=True)
-class Subgraph:
-    """A recorded inner function: its graph, the outer values it closes over, its raw result."""
-
-    graph: Graph
-    captured: list[Value]
-    result: Any
 
 
 class Recorder(TorchDispatchMode):
@@ -127,7 +70,7 @@ class Recorder(TorchDispatchMode):
         if func in LITERALS and not isinstance(args[0], FakeTensor):
             self.just_made = self.literal(args[0])
             return self.just_made
-        if args and args[0] is just_made and func in DETACHES:
+        if just_made is not None and func in DETACHES and args[0] is just_made:
             # torch.zeros() and torch.tensor() detach what they made before they return it.
             return just_made if func is aten.detach_.default else self.alias(just_made)
         result = self.dispatch(func, self.fakes(args), self.fakes(kwargs))
@@ -164,7 +107,7 @@ class Recorder(TorchDispatchMode):
 
     def record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self.run_fake(func, args, kwargs)
-        tensors = [t for t in _leaves(result) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in leaves_of(result) if isinstance(t, torch.Tensor)]
         values = self.emit(func, self.values(args), self.values(kwargs), tensors)
         for tensor, value in zip(tensors, values, strict=True):
             self.define(tensor, value)
@@ -285,9 +228,7 @@ class Recorder(TorchDispatchMode):
                 raise self.error(f"a {real.layout} tensor on {real.device} cannot be captured")
             fake = self.fake(real.shape, real.dtype)
             value = self.main.own(Value(tuple(real.shape), real.dtype))
-            known = self.hidden[id(real)] = Hidden(
-                real, fake, value, literal, self.location()
-            )
+            known = self.hidden[id(real)] = Hidden(real, fake, value, literal, self.location())
             self.states[id(fake)] = Cell(self.main, value, "a tensor from outside the function")
             self.kept += [real, fake]
         return known.fake
@@ -296,7 +237,7 @@ class Recorder(TorchDispatchMode):
         """``torch.tensor(...)`` in the body: a constant, read without running a kernel."""
         if real.numel() * real.element_size() > LITERAL_BYTES:
             return self.stand_in(real, literal=True)
-        data = _read_memory(real)
+        data = read_memory(real)
         fake = self.fake(real.shape, real.dtype)
         (value,) = self.emit(Constant(data), (), {}, [fake])
         self.define(fake, value)
@@ -307,7 +248,7 @@ class Recorder(TorchDispatchMode):
 
     def view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self.run_fake(func, args, kwargs)
-        base, outs = args[0], _leaves(result)
+        base, outs = args[0], leaves_of(result)
         self.read(base)
         parent = self.states[id(base)]
         for out, (target, extra) in zip(
@@ -387,9 +328,9 @@ class Recorder(TorchDispatchMode):
             return
         if state.origin is not None or state.frame is not self.frame:
             raise self.error(*forbidden.write_to(state.origin or "a tensor of an outer function"))
-        if not torch.is_grad_enabled() and self.frame.grad_enabled and state.value.varies:
-            if value.is_float:
-                raise self.error(*forbidden.WRITE_UNDER_NO_GRAD)
+        unseen = not torch.is_grad_enabled() and self.frame.grad_enabled
+        if unseen and value.is_float and state.value.varies:
+            raise self.error(*forbidden.WRITE_UNDER_NO_GRAD)
         state.value, state.version = value, state.version + 1
 
     # --- functions ----------------------------------------------------------------------------
@@ -400,6 +341,7 @@ class Recorder(TorchDispatchMode):
             raise self.error("a trace cannot start inside another one")
         grad_mode, cached = torch.is_grad_enabled(), torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # it would hand out our fakes after the trace
+        silent, _fake_log.disabled = _fake_log.disabled, True  # user errors are raised anyway
         below_autograd = torch._C._AutoDispatchBelowAutograd()
         _active.recorder = self
         try:
@@ -407,6 +349,7 @@ class Recorder(TorchDispatchMode):
                 return run()
         finally:
             del below_autograd
+            _fake_log.disabled = silent
             _active.recorder = None
             torch.set_autocast_cache_enabled(cached)
             torch.set_grad_enabled(grad_mode)
@@ -454,26 +397,3 @@ class Recorder(TorchDispatchMode):
         tensor = self.fake(value.shape, value.dtype)
         self.define(tensor, value)
         return tensor
-
-
-def graph_name(function: object) -> str:
-    """``loss``, and ``grad_loss`` for a function that a transform made."""
-    made = getattr(function, "graph_name", None)
-    return made or getattr(function, "__name__", type(function).__name__).strip("<>")
-
-
-def _leaves(result: Any) -> list[Any]:
-    if isinstance(result, (tuple, list)):
-        return [leaf for item in result for leaf in _leaves(item)]
-    return [result]
-
-
-def _read_memory(tensor: torch.Tensor) -> np.ndarray:
-    """A copy of a CPU tensor's elements; no torch kernel runs."""
-    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
-    if tensor.numel() == 0:
-        return np.empty(tuple(tensor.shape), dtype)
-    strides = [stride * dtype.itemsize for stride in tensor.stride()]
-    span = sum(s * (n - 1) for s, n in zip(strides, tensor.shape, strict=True)) + dtype.itemsize
-    memory = ctypes.string_at(tensor.data_ptr(), span)
-    return np.ndarray(tuple(tensor.shape), dtype, memory, strides=strides).copy()

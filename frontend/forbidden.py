@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..dialects.errors import UnsupportedOpError
-
 if TYPE_CHECKING:
     from .capture import Recorder
 
@@ -56,7 +54,7 @@ def write_to(origin: str) -> tuple[str, str]:
     )
 
 
-_OPERATORS = {
+_OPERATORS: dict[str, str] = {
     "__iand__": "bitwise_and_",
     "__ior__": "bitwise_or_",
     "__ixor__": "bitwise_xor_",
@@ -65,8 +63,8 @@ _OPERATORS = {
 
 def functional_form(func: Any) -> Any:
     """``aten.add_.Tensor`` -> ``aten.add.Tensor``; None where there is no such form."""
-    namespace, _, name = func._schema.name.partition("::")
-    name = _OPERATORS.get(name, name)
+    namespace, _, full = str(func._schema.name).partition("::")
+    name = _OPERATORS.get(full, full)
     if namespace != "aten" or not name.endswith("_") or name.endswith("__"):
         return None
     packet = getattr(torch.ops.aten, name[:-1], None)
@@ -108,7 +106,7 @@ _FUNCTIONS: dict[Any, tuple[str, str]] = {
 
 
 class Functions(TorchFunctionMode):
-    """Catches what never reaches the dispatcher, and ``autograd.Function``s."""
+    """Catches what never reaches the dispatcher."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -121,28 +119,3 @@ class Functions(TorchFunctionMode):
         if reason is not None:
             raise self.recorder.error(*reason)
         return func(*args, **(kwargs or {}))
-
-    def __enter__(self) -> Any:
-        # Its backward would be lost without a trace: apply() runs only the forward.
-        self.apply = torch.autograd.Function.__dict__["apply"]
-        recorder, original = self.recorder, self.apply
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            from .capture import current
-
-            if current() is None:  # another thread
-                return original.__get__(None, cls)(*args, **kwargs)
-            location = recorder.location()
-            raise UnsupportedOpError(
-                f"{cls.__name__} is a torch.autograd.Function; its derivative rule cannot be used",
-                location.place,
-                location.notes(),
-                "write the function with torch operations; detach() stops derivatives",
-            )
-
-        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment]
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> Any:
-        torch.autograd.Function.apply = self.apply  # type: ignore[assignment]
-        return super().__exit__(*error)

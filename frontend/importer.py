@@ -218,8 +218,9 @@ class _Body:
             case Constant(data):
                 return [b.constant(np.asarray(data), types[0])]
             case StopGradient(reverse_only):
-                return [b.stop_gradient(args[0], reverse_only) if node.outputs[0].is_float
-                        else args[0]]
+                return [
+                    b.stop_gradient(args[0], reverse_only) if node.outputs[0].is_float else args[0]
+                ]
             case Basis(id):
                 shape, dtype = node.outputs[0].shape[1:], node.outputs[0].dtype
                 element = mlir_type(dtype, self.importer.context)

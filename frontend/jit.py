@@ -23,8 +23,9 @@ from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
 from . import reach
-from .capture import current, graph_name
+from .capture import current
 from .program import Program
+from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
 
 log = logging.getLogger("pullback")

@@ -47,8 +47,10 @@ def _check_linearize(leaves: list[Any]) -> None:
 
 def _as_tensors(leaves: list[Any]) -> list[Any]:
     """Arrays of numpy count as tensors for torch.func's checks."""
-    return [torch.from_numpy(leaf) if not isinstance(leaf, torch.Tensor) and is_tensor(leaf)
-            else leaf for leaf in leaves]
+    return [
+        torch.from_numpy(leaf) if not isinstance(leaf, torch.Tensor) and is_tensor(leaf) else leaf
+        for leaf in leaves
+    ]
 
 
 def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
@@ -124,8 +126,10 @@ def linearize_at(func: Function, primals: tuple[Any, ...]) -> tuple[Any, Functio
         def push(tangents: list[Any]) -> list[Any]:
             moved = iter(linear.run([*residuals, *tangents], as_numpy))
             zero = torch.zeros_like
-            return [next(moved) if v.is_float else zero(torch.as_tensor(o))
-                    for v, o in zip(program.graph.outputs, values, strict=True)]
+            return [
+                next(moved) if v.is_float else zero(torch.as_tensor(o))
+                for v, o in zip(program.graph.outputs, values, strict=True)
+            ]
 
     output, _aux = call.result(values)
 

@@ -13,12 +13,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import torch
 
+from ..dialects.errors import UnsupportedOpError
+
 _OURS = str(Path(__file__).parent) + "/"
 _FOREIGN = (
-    str(Path(torch.__file__).parent) + "/",
+    str(Path(torch.__path__[0])) + "/",
     _OURS,
     contextlib.__file__,
     functools.__file__,
@@ -67,25 +70,34 @@ def _at(code: CodeType, instruction: int) -> Location:
 
 def of_function(function: object) -> Location:
     """Where a function is defined, for graphs and for functions that make no torch call."""
-    function = inspect.unwrap(function) if callable(function) else function
-    function = getattr(function, "__func__", function)
-    if isinstance(function, torch.nn.Module):
-        function = type(function).forward
-    code = getattr(function, "__code__", None)
+    inner: Any = inspect.unwrap(function) if callable(function) else function
+    inner = getattr(inner, "__func__", inner)
+    if isinstance(inner, torch.nn.Module):
+        inner = type(inner).forward
+    code = getattr(inner, "__code__", None)
     if isinstance(code, CodeType) and _is_users(code):
         return Location(code.co_filename, code.co_firstlineno, 1, code.co_name)
     return Location("<unknown>", 0, 0, getattr(function, "__name__", "<unknown>"))
 
 
+_APPLY = torch.autograd.Function.__dict__["apply"].__func__.__code__
+
+
 def here(boundary: CodeType | None = None) -> Location:
-    """The user's line that is being run; callers stop at the frame that runs ``boundary``."""
+    """The user's line that is being run; callers stop at the frame that runs ``boundary``.
+
+    Inside a torch.autograd.Function an error: its forward would be followed, its backward lost.
+    """
     found: list[Location] = []
+    custom: type | None = None
     inside = True
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if code is boundary:
             inside = False
+        if code is _APPLY and inside:
+            custom = frame.f_locals["cls"]
         if _is_users(code):
             found.append(_at(code, frame.f_lasti))
         if found and not inside:
@@ -94,4 +106,10 @@ def here(boundary: CodeType | None = None) -> Location:
     if not found:
         return Location("<unknown>", 0, 0, "<unknown>")
     nearest, *callers = found
+    if custom is not None:
+        raise UnsupportedOpError(
+            f"{custom.__name__} is a torch.autograd.Function; its derivative cannot be used",
+            nearest.place,
+            help="write the function with torch operations; detach() stops derivatives",
+        )
     return Location(nearest.file, nearest.line, nearest.column, nearest.function, tuple(callers))

@@ -21,7 +21,7 @@ from ..pipelines import cpu
 from ..pipelines.artifact import Interface, TensorSpec
 from ..runtime import Function, load
 from . import autograd, split
-from .aten.emitter import dtype_of
+from .aten.emitter import dtype_of_type
 from .graph import Graph, Node, Value, Vjp, dtype_name
 from .importer import import_graph
 
@@ -44,7 +44,7 @@ def machine_code(module: ir.Module, source: str) -> Function:
 
 
 def _spec(name: str, type_: ir.Type) -> TensorSpec:
-    return TensorSpec(name, dtype_name(dtype_of(type_)), shape(type_))
+    return TensorSpec(name, dtype_name(dtype_of_type(type_)), shape(type_))
 
 
 def _flat(count: int) -> dict[str, Any]:

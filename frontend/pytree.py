@@ -6,6 +6,7 @@ function.
 
 from __future__ import annotations
 
+from collections import defaultdict, namedtuple
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,12 +48,12 @@ def _describe(spec: TreeSpec, leaves: Iterator[Any], is_tensor: Any) -> dict[str
     kind = spec.type
     if kind in _SEQUENCES:
         return {"kind": _SEQUENCES[kind], "items": items}
-    if torch_pytree.is_namedtuple_class(kind) or kind is torch_pytree.namedtuple:
+    if torch_pytree.is_namedtuple_class(kind) or kind is namedtuple:
         cls = spec.context
         name, fields = cls.__name__, list(cls._fields)
         return {"kind": "namedtuple", "name": name, "fields": fields, "items": items}
     if isinstance(kind, type) and issubclass(kind, dict):
-        keys = spec.context[1] if kind is torch_pytree.defaultdict else spec.context
+        keys = spec.context[1] if kind is defaultdict else spec.context
         return {"kind": "dict", "keys": _plain_keys(keys), "items": items}
     raise CaptureError(
         f"arguments and results of an artifact cannot contain a {kind.__name__}",

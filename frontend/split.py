@@ -20,9 +20,7 @@ from ..dialects.pb.transforms.transpose import transpose
 __all__ = ["halves", "lookup"]
 
 
-def halves(
-    module: ir.Module, wrt: Sequence[int], transposed: bool
-) -> tuple[ir.Module, ir.Module]:
+def halves(module: ir.Module, wrt: Sequence[int], transposed: bool) -> tuple[ir.Module, ir.Module]:
     """The forward and the linear module of @main; ``module`` is used up."""
     with module.context:
         while any([step(module) for step in expand.ROUND]):  # inner transforms first
@@ -39,7 +37,8 @@ def halves(
 def _alone(module: ir.Module, kept: func.FuncOp) -> ir.Module:
     """A copy of the module in which ``kept`` is the only function, under the name @main."""
     name = kept.name.value
-    copy = ir.Module.parse(module.operation.get_asm(enable_debug_info=True), module.context)
+    text = str(module.operation.get_asm(enable_debug_info=True))
+    copy = ir.Module.parse(text, module.context)
     for function in functions(copy):
         if function.name.value != name:
             function.operation.erase()

@@ -17,9 +17,10 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from ..dialects.errors import CaptureError
 from . import pytree
 from .aten.emitter import supported
-from .capture import Hidden, Recorder, graph_name
+from .capture import Recorder
 from .graph import Graph, Value, dtype_name
 from .location import of_function
+from .state import Hidden, graph_name
 
 _NUMPY = {
     np.dtype(np.float32): torch.float32,

@@ -57,12 +57,12 @@ class Recorded:
         graph = self.graph
         moving = [out for out in graph.outputs if out.is_float]
         values = (*self.operands, *tangents)
-        tensors = self.recorder.apply(
-            Jvp(graph, tuple(wrt)), values, [*graph.outputs, *moving]
-        )
+        tensors = self.recorder.apply(Jvp(graph, tuple(wrt)), values, [*graph.outputs, *moving])
         outs, given = tensors[: len(graph.outputs)], iter(tensors[len(graph.outputs) :])
-        return outs, [next(given) if o.is_float else torch.zeros_like(t)
-                      for o, t in zip(graph.outputs, outs, strict=True)]
+        return outs, [
+            next(given) if o.is_float else torch.zeros_like(t)
+            for o, t in zip(graph.outputs, outs, strict=True)
+        ]
 
 
 def positions(args: tuple[Any, ...], argnums: Argnums) -> list[int]:

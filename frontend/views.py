@@ -101,9 +101,7 @@ def _unbind(base: torch.Tensor, outs: Sequence[torch.Tensor], dim: int = 0) -> l
 def _diagonal(
     base: torch.Tensor, outs: Any, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> list[Any]:
-    return [
-        (aten.diagonal.default, (offset, _wrap(dim1, base.dim()), _wrap(dim2, base.dim())))
-    ]
+    return [(aten.diagonal.default, (offset, _wrap(dim1, base.dim()), _wrap(dim2, base.dim())))]
 
 
 def _stop(base: torch.Tensor, outs: Any) -> list[Any]:

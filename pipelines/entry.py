@@ -11,7 +11,7 @@ from mlir import ir
 
 NULL_POINTER, BAD_WORKSPACE, NO_PARAMETERS, SMALL_CALL = -1, -2, -3, -4
 #: sizeof(pullback_call) and the offset of its member params, where pointers have 8 bytes.
-CALL_SIZE, PARAMS_OFFSET = 56, 40
+CALL_SIZE, PARAMS_OFFSET = 48, 32
 PARAMS_SYMBOL = "pullback_params"
 
 

@@ -15,7 +15,7 @@ _PASSES = (
     "func.func(convert-linalg-to-loops),canonicalize,expand-strided-metadata,lower-affine,"
     "convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,"
     "convert-func-to-llvm{use-bare-ptr-memref-call-conv=true},convert-arith-to-llvm,"
-    "convert-index-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts"
+    "convert-index-to-llvm,convert-ub-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts"
 )
 
 

@@ -19,6 +19,7 @@ from .affine import (
     Shape,
     affine_map,
     compose,
+    dim,
     identity,
     merge_dims,
     reshape_groups,
@@ -151,7 +152,7 @@ class Emission:
         }
         domain, kept, accesses, dims = merge_dims(step.domain, [*reads, *writes], pinned)
         inputs = [
-            self.tensor(read.node, access.shape)
+            _narrowed(self.tensor(read.node, access.shape), access, domain)
             for read, access in zip(leaves, accesses, strict=False)
         ]
         written = accesses[len(leaves) :]
@@ -163,6 +164,11 @@ class Emission:
             self._start(node, destination)
             for node, (destination, _) in zip(step.members, destinations, strict=True)
         ]
+        # A loop that no buffer runs along gets its length from one that is never read.
+        i8 = ir.IntegerType.get_signless(8)
+        lengths = [d for d in range(len(domain)) if not any(dim(d) in a.indices for a in accesses)]
+        inputs += [tensor.empty([domain[d]], i8) for d in lengths]
+        accesses[len(leaves) : len(leaves)] = [Access((domain[d],), (dim(d),)) for d in lengths]
         maps = [affine_map(len(domain), access.indices) for access in accesses]
         reduced = step.reduced or frozenset()
         generic = linalg.GenericOp(
@@ -241,7 +247,7 @@ class Emission:
                 values[read] = read.node.body(self, *indices, *operands)
         results = []
         identical = identity(len(step.domain))
-        for node, previous in zip(step.members, arguments[len(leaves) :], strict=True):
+        for node, previous in zip(step.members, arguments[-len(step.members) :], strict=True):
             if isinstance(node, Reduction):
                 value = values[_Read(node.source, None, identical)]
                 before = self.from_memory(previous, node.element)
@@ -250,6 +256,19 @@ class Emission:
                 value = values[_Read(node, None, identical)]
             results.append(self.to_memory(value))
         linalg.YieldOp(results)
+
+
+def _narrowed(value: ir.Value, access: Access, domain: Shape) -> ir.Value:
+    """The part of a buffer that loops run along from its start: linalg takes sizes for lengths."""
+    sizes = [
+        domain[index.terms[0][0]] if index == dim(index.terms[0][0] if index.terms else 0) else size
+        for index, size in zip(access.indices, access.shape, strict=True)
+    ]
+    if tuple(sizes) == access.shape:
+        return value
+    rank = len(sizes)
+    type_ = ir.RankedTensorType.get(sizes, value.type.element_type)
+    return tensor.extract_slice(type_, value, [], [], [], [0] * rank, sizes, [1] * rank)
 
 
 def _operands(read: _Read) -> list[_Read]:

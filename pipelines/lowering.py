@@ -251,7 +251,8 @@ class Lowering:
 
     def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
         """x made safe for a dimension of `size`; records an error where it was not."""
-        self.errors.append(ErrorSite("IndexError", message, self.location))
+        kind, _, text = message.partition(": ")
+        self.errors.append(ErrorSite(kind, text, self.location))
         status = len(self.errors)
         at = identity(len(x.shape))
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlir import ir
-from mlir.dialects import linalg, scf, tensor
+from mlir.dialects import bufferization, linalg, scf, tensor
 
-from .affine import Index, affine_map, dim
+from .affine import affine_map, dim, identity
 from .loop_emission import Emission
 from .scalars import constant
 
@@ -162,18 +162,34 @@ class Matmul:
             part = _extract(y, [b, k, n], [1, depth, count], [depth, count])
             if width == count and self.shape.m < _ROWS_TO_PACK:
                 return part
+        if width == count and not self.shape.y_transposed:
+            # A copy in memory: as an op on tensors it would be folded away.
+            type_ = ir.RankedTensorType.get([depth, width], self.element)
+            return bufferization.alloc_tensor(type_, [], copy=part)
         target = tensor.empty([depth, width], self.element)
-        if width != count:
-            target = linalg.fill(constant(self.element, 0), outs=[target])
+        if width == count:
+            return self._transposed(part, target)
+        target = linalg.fill(constant(self.element, 0), outs=[target])
+        if self.shape.y_transposed:
             into = _extract(target, [0, 0], [depth, count], [depth, count])
-            return _insert(self._copied(part, into), target, [0, 0], [depth, count])
-        return self._copied(part, target)
+            part = self._transposed(part, into)
+        return _insert(part, target, [0, 0], [depth, count])
 
-    def _copied(self, part: ir.Value, target: ir.Value) -> ir.Value:
-        # Loops run along rows of y, where reads are contiguous.
-        to = [dim(1), dim(0)] if self.shape.y_transposed else [dim(0), dim(1)]
-        maps = [[dim(0), dim(1)], to]
-        return _generic([part], target, maps, "pp", lambda value, _: value).results[0]
+    def _transposed(self, part: ir.Value, target: ir.Value) -> ir.Value:
+        """Loops run along rows of y, where reads are contiguous."""
+        maps = [affine_map(2, identity(2)), affine_map(2, (dim(1), dim(0)))]
+        op = linalg.GenericOp(
+            [target.type],
+            [part],
+            [target],
+            ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps]),
+            ir.ArrayAttr.get([ir.Attribute.parse("#linalg.iterator_type<parallel>")] * 2),
+        )
+        locations = [op.operation.location] * 2
+        block = op.regions[0].blocks.append(self.element, self.element, arg_locs=locations)
+        with ir.InsertionPoint(block):
+            linalg.YieldOp([block.arguments[0]])
+        return op.results[0]
 
     def _rows(
         self,
@@ -208,49 +224,16 @@ class Matmul:
         self, part: ir.Value, block: ir.Value, target: ir.Value, height: int
     ) -> ir.Value:
         # Dimensions: row, column, depth.
-        x_map = [dim(2), dim(0)] if self.shape.x_transposed else [dim(0), dim(2)]
-        maps = [x_map, [dim(2), dim(1)], [dim(0), dim(1)]]
-        from mlir.dialects import arith
-
-        op = _generic(
-            [part, block],
-            target,
-            maps,
-            "ppr",
-            lambda left, right, before: arith.addf(before, arith.mulf(left, right)),
-        )
+        x_map = (dim(2), dim(0)) if self.shape.x_transposed else (dim(0), dim(2))
+        maps = [affine_map(3, m) for m in (x_map, (dim(2), dim(1)), (dim(0), dim(1)))]
+        product = linalg.contract(part, block, outs=[target], indexing_maps=maps)
         i64 = ir.IntegerType.get_signless(64)
-        op.operation.attributes[MARK] = ir.IntegerAttr.get(i64, height)
-        return op.results[0]
+        product.owner.attributes[MARK] = ir.IntegerAttr.get(i64, height)
+        return product
 
 
 def _source(extracted: ir.Value) -> ir.Value:
     return extracted.owner.operands[0]
-
-
-def _generic(
-    inputs: Sequence[ir.Value],
-    output: ir.Value,
-    maps: Sequence[Sequence[Index]],
-    iterators: str,
-    body: Callable[..., ir.Value],
-) -> linalg.GenericOp:
-    kinds = {"p": "parallel", "r": "reduction"}
-    op = linalg.GenericOp(
-        [output.type],
-        list(inputs),
-        [output],
-        ir.ArrayAttr.get([ir.AffineMapAttr.get(affine_map(len(iterators), tuple(m))) for m in maps]),
-        ir.ArrayAttr.get(
-            [ir.Attribute.parse(f"#linalg.iterator_type<{kinds[i]}>") for i in iterators]
-        ),
-    )
-    types = [value.type.element_type for value in (*inputs, output)]
-    location = op.operation.location
-    block = op.regions[0].blocks.append(*types, arg_locs=[location] * len(types))
-    with ir.InsertionPoint(block):
-        linalg.YieldOp([body(*block.arguments)])
-    return op
 
 
 def _split(places: Sequence[ir.Value | int]) -> tuple[list[ir.Value], list[int]]:

@@ -31,7 +31,7 @@ module attributes {{transform.with_named_sequence}} {{
 }}
 """
 _ONE_TILE = """
-    %b{rows} = transform.structured.match ops{{["linalg.generic"]}}
+    %b{rows} = transform.structured.match ops{{["linalg.contract"]}}
       attributes {{{mark} = {rows} : i64}} in %f : (!transform.any_op) -> !transform.any_op
     %t{rows}, %l{rows} = transform.structured.tile_using_for %b{rows} tile_sizes [{rows}, 0, 0]
       : (!transform.any_op) -> (!transform.any_op, !transform.any_op)
@@ -66,7 +66,7 @@ def _marked(module: ir.Module) -> set[int]:
     rows: set[int] = set()
 
     def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.name == "linalg.generic" and MARK in op.attributes:
+        if op.name == "linalg.contract" and MARK in op.attributes:
             rows.add(ir.IntegerAttr(op.attributes[MARK]).value)
         return ir.WalkResult.ADVANCE
 

@@ -6,19 +6,22 @@ fault, 2 wrong usage, 70 a defect of pullback. `run` and `inspect` load neither 
 
 from __future__ import annotations
 
+import difflib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..runtime.errors import PullbackError
-from . import isolation
 
 app = typer.Typer(
-    help=__doc__.splitlines()[0],
+    help="Ahead-of-time compiler for torch functions, their derivatives and batched versions.",
+    epilog="Exit codes: 0 done, 1 the program or its input is at fault, 2 wrong usage, "
+    "70 a defect of pullback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,52 +36,191 @@ Transform = Annotated[
     typer.Option(
         metavar="EXPRESSION",
         help="What to compile, with `f` for FUNCTION: 'vmap(hessian(f), in_dims=(0,))'. "
-        "Transforms: grad, grad_and_value, vmap, vjp, jvp, jacrev, jacfwd, hessian, linearize. "
+        "It may use grad, grad_and_value, vmap, jacrev, jacfwd and hessian. "
         "Omitted: the function itself.",
     ),
 ]
 Args = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--arg",
         metavar="NAME=DTYPE[SHAPE]",
         help="An argument of the transformed function: x=f64[256,6], or a leaf of a pytree, "
-        "params.w=f32[3] or params[0]=f32[3]; n=3 is a static value. One for each, in any order.",
+        "params.w=f32[3] or params[0]=f32[3]; n=3 is a static value. Repeat for each; dtypes are "
+        "f32, f64, i32, i64, bool, and f32[] is a scalar.",
     ),
 ]
 Example = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A function in FILE.py that returns example arguments, instead of --arg.",
+        help="A function in FILE.py that returns example arguments (a tuple, or a dict of keyword "
+        "arguments), instead of --arg.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the entry point; default: FUNCTION.")]
+Name = Annotated[str | None, typer.Option(help="Name of the C function; default: FUNCTION.")]
+Params = Annotated[
+    Literal["embed", "args", "file"],
+    typer.Option(
+        help="Where tensors go that FUNCTION reaches otherwise (weights): into the library, "
+        "further inputs, or NAME.params beside the library."
+    ),
+]
 Library = Annotated[Path, typer.Argument(metavar="NAME.so", exists=True, dir_okay=False)]
+
+STAGES = (
+    "captured",
+    "pb",
+    "expanded",
+    "simplified",
+    "linalg",
+    "scheduled",
+    "bufferized",
+    "llvm-dialect",
+    "llvm",
+    "asm",
+)
 
 
 @app.command()
 def compile(
     function: Function,
     transform: Transform = None,
-    arg: Args = [],  # noqa: B006  (typer reads the default)
+    arg: Args = None,
     example: Example = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Where NAME.so and NAME.h go.")
     ] = Path(),
     name: Name = None,
-    params: Annotated[
-        str, typer.Option(help="Captured tensors (weights): args, embed or file.")
-    ] = "embed",
+    params: Params = "embed",
 ) -> None:
-    """Compile FUNCTION, transformed, to NAME.so and NAME.h."""
-    raise NotImplementedError
+    """Compile FUNCTION, transformed, to NAME.so and NAME.h.
+
+    For example: pullback compile model.py:loss --transform "grad(f)" --arg w=f32[10] -o build
+    """
+    from . import isolation
+
+    if not isolation.in_child():
+        raise typer.Exit(isolation.run_again(__spec__.name))
+    with progress("importing torch and MLIR") as say:
+        from ..pipelines import cpu
+
+        lowered = lower(function, transform, arg, example, name, params, say)
+        out.mkdir(parents=True, exist_ok=True)
+
+        def watch(stage: str, state: Any) -> None:
+            isolation.record(stage, state)
+            say(f"compiling: {stage} done")
+
+        module = lowered.module()
+        with module.context:
+            path = cpu.build(module, lowered.interface, out, watch=watch)
+    size = path.stat().st_size
+    print(f"{path} ({size / 1024:.1f} KB), {path.with_suffix('.h')}", file=sys.stderr)
+
+
+@app.command()
+def show(
+    function: Function,
+    stage: Annotated[
+        str, typer.Option(metavar="NAME | A..B", help=f"One of {', '.join(STAGES)}.")
+    ] = "simplified",
+    transform: Transform = None,
+    arg: Args = None,
+    example: Example = None,
+    name: Name = None,
+    params: Params = "embed",
+) -> None:
+    """Print the program as it is after a stage, or the difference between two."""
+    from . import isolation
+
+    names = stage.split("..")
+    if len(names) > 2 or not set(names) <= set(STAGES):
+        raise typer.BadParameter(f"{stage!r} is not one of {', '.join(STAGES)}, or two as A..B")
+    if not isolation.in_child():
+        raise typer.Exit(isolation.run_again(__spec__.name))
+    with progress("importing torch and MLIR") as say:
+        lowered = lower(function, transform, arg, example, name, params, say)
+        texts = [stage_text(lowered, one) for one in names]
+    if len(texts) == 1:
+        print(texts[0].rstrip())
+    else:
+        lines = (text.splitlines() for text in texts)
+        print("\n".join(difflib.unified_diff(*lines, *names, lineterm="", n=2)))
+
+
+@app.command()
+def inspect(library: Library) -> None:
+    """Print the manifest of a library: inputs, outputs, target, cost, errors; as JSON."""
+    from ..runtime.manifest import read
+
+    print(json.dumps(read(library), indent=2))
+
+
+@app.command()
+def run(
+    library: Library,
+    inputs: Annotated[Path, typer.Argument(metavar="IN.npz", exists=True, dir_okay=False)],
+    outputs: Annotated[Path, typer.Argument(metavar="OUT.npz", dir_okay=False)],
+) -> None:
+    """Call a library with arrays by name from IN.npz and write its results by name to OUT.npz."""
+    from ..runtime import execute
+
+    function = execute.run(library, inputs, outputs)
+    print(f"{outputs}: {', '.join(spec.name for spec in function.outputs)}", file=sys.stderr)
+
+
+def lower(
+    function: str,
+    transform: str | None,
+    arg: list[str] | None,
+    example: str | None,
+    name: str | None,
+    params: Any,
+    say: Any,
+) -> Any:
+    """Everything before the pipeline, from the texts of the options."""
+    from ..frontend import command
+    from ..frontend import compile as compiler
+
+    say("capturing")
+    job = command.resolve(function, transform, arg or (), example, name)
+    return compiler.lower(job.function, job.args, job.kwargs, job.name, params, job.transform)
+
+
+def stage_text(lowered: Any, stage: str) -> str:
+    if stage == "captured":
+        return str(lowered.traced.graph)
+    module = lowered.module()
+    if stage == "pb":
+        return str(module)
+    from ..pipelines import cpu
+
+    with module.context:
+        return cpu.show(module, lowered.interface, stage)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Any]:
+    """A line on stderr that says what is happening, if a person is looking."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as status:
+        yield status.update
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except PullbackError as error:
+        from ..dialects.errors import InternalError
+
+        print(f"pullback: error: {error}", file=sys.stderr)
+        sys.exit(70 if isinstance(error, InternalError) else 1)
+    except OSError as error:
+        print(f"pullback: error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
-_ = (isolation, Any, Iterator, contextmanager, sys, PullbackError, Library)
 if __name__ == "__main__":
     main()

@@ -183,6 +183,7 @@ class Program:
         self.lowering: Any = None  # the state of the CPU pipeline, once in it
 
     def run(self, name: str) -> None:
+        from ..dialects.errors import VerifyError
         from ..pipelines import cpu
 
         stage = next((stage for stage in cpu.STAGES if stage.name == name), None)
@@ -193,6 +194,8 @@ class Program:
             self.lowering = self.lowering or cpu.Compilation(
                 self.module, interface(self.module), cpu.Options()
             )
+            if name.startswith("llvm") and self.lowering.lowered is None:
+                raise VerifyError(f"{name} needs the stage linalg before it in the same run")
             stage.run(self.lowering)
         else:
             self.upstream(name)

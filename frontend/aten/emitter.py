@@ -37,9 +37,13 @@ def mlir_type(dtype: torch.dtype, context: ir.Context) -> ir.Type:
     return ir.Type.parse(_NAMES[dtype], context)
 
 
+def dtype_of_type(type_: ir.Type) -> torch.dtype:
+    return _DTYPES[str(element_type(type_))]
+
+
 def dtype_of(x: Operand) -> torch.dtype:
     if isinstance(x, ir.Value):
-        return _DTYPES[str(element_type(x))]
+        return dtype_of_type(x.type)
     if isinstance(x, bool):
         return torch.bool
     return torch.int64 if isinstance(x, int) else torch.get_default_dtype()
@@ -56,9 +60,7 @@ def result_type(*operands: Operand) -> torch.dtype:
     for lower in ranks:
         if result is None or lower is None:
             result = result or lower
-        elif not result.is_floating_point and (
-            result is torch.bool or lower.is_floating_point
-        ):
+        elif not result.is_floating_point and (result is torch.bool or lower.is_floating_point):
             result = torch.promote_types(result, lower)
     assert result is not None
     return result

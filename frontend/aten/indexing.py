@@ -76,9 +76,7 @@ def index_put(
     rest = [size for axis, size in enumerate(shape(x)) if axis not in axes]
     common = list(shape(positions[0]))
     target = [*rest[:at], *common, *rest[at:]]
-    updates = e.b.transpose(
-        e.tensor(value, target, dtype_of(x)), _to_front(at, rank, len(target))
-    )
+    updates = e.b.transpose(e.tensor(value, target, dtype_of(x)), _to_front(at, rank, len(target)))
     if accumulate:
         return e.b.scatter_add(x, updates, positions, axes, in_bounds=True)
     return _overwrite(e, x, value, updates, positions, axes)
@@ -125,10 +123,8 @@ def index_select(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> ir.Value
         return x
     dim = wrap(dim, len(shape(x)))
     size = shape(x)[dim]
-    if dim:
-        index = check(e, index, size, dim, "RuntimeError", False)
-    else:
-        index = check_self(e, index, size)
+    checked = check(e, index, size, dim, "RuntimeError", False) if dim else None
+    index = check_self(e, index, size) if checked is None else checked
     index = e.b.reshape(index, (count(shape(index)),))
     return e.b.move_dim(e.b.gather(x, [index], [dim], in_bounds=True), 0, dim)
 
@@ -148,9 +144,7 @@ def embedding(e: Emitter, weight: ir.Value, index: ir.Value, *_: Any) -> ir.Valu
     return e.b.gather(weight, [index], [0], in_bounds=True)
 
 
-def _along(
-    e: Emitter, x: ir.Value, dim: int, index: ir.Value
-) -> tuple[list[ir.Value], list[int]]:
+def _along(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> tuple[list[ir.Value], list[int]]:
     """Positions in every dimension for gather and scatter along one: iota in the others."""
     checked = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     positions = [
@@ -187,9 +181,7 @@ def _cut(e: Emitter, source: ir.Value, like: ir.Value) -> ir.Value:
     return e.b.slice(source, [0] * rank, shape(like), [1] * rank)
 
 
-def scatter_add(
-    e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value
-) -> ir.Value:
+def scatter_add(e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value) -> ir.Value:
     dim = wrap(dim, len(shape(x)))
     updates = _cut(e, source, index)
     last = len(shape(x)) - 1

@@ -49,7 +49,14 @@ def layer_norm(
 
 
 def group_norm(
-    e: Emitter, x: ir.Value, weight: Maybe, bias: Maybe, n: int, c: int, _: int, group: int,
+    e: Emitter,
+    x: ir.Value,
+    weight: Maybe,
+    bias: Maybe,
+    n: int,
+    c: int,
+    _: int,
+    group: int,
     eps: float,
 ) -> list[ir.Value]:
     grouped = e.b.reshape(x, (n, group, count(shape(x)) // max(n * group, 1)))
@@ -58,8 +65,16 @@ def group_norm(
 
 
 def batch_norm(
-    e: Emitter, x: ir.Value, weight: Maybe, bias: Maybe, mean: Maybe, variance: Maybe,
-    training: bool, _momentum: float, eps: float, *_: Any,
+    e: Emitter,
+    x: ir.Value,
+    weight: Maybe,
+    bias: Maybe,
+    mean: Maybe,
+    variance: Maybe,
+    training: bool,
+    _momentum: float,
+    eps: float,
+    *_: Any,
 ) -> ir.Value:
     if not training and mean is not None and variance is not None:
         x = e.b.sub(x, e.b.broadcast(mean, shape(x), [1]))

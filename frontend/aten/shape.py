@@ -31,7 +31,11 @@ def _window(x: ir.Value, dim: int, start: int, step: int) -> tuple[list[int], li
 
 
 def slice_(
-    e: Emitter, x: ir.Value, dim: int = 0, start: int | None = None, end: int | None = None,
+    e: Emitter,
+    x: ir.Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
     step: int = 1,
 ) -> ir.Value:
     dim = wrap(dim, len(shape(x)))
@@ -63,8 +67,13 @@ def _put(
 
 
 def slice_scatter(
-    e: Emitter, x: ir.Value, part: ir.Value, dim: int = 0, start: int | None = None,
-    end: int | None = None, step: int = 1,
+    e: Emitter,
+    x: ir.Value,
+    part: ir.Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> ir.Value:
     dim = wrap(dim, len(shape(x)))
     low, _, _ = slice(start, end).indices(shape(x)[dim])
@@ -91,9 +100,7 @@ def cat(e: Emitter, xs: list[ir.Value], dim: int = 0) -> ir.Value:
 def stack(e: Emitter, xs: list[ir.Value], dim: int = 0) -> ir.Value:
     dim = wrap(dim, len(e.out.shape))
     sizes = [*shape(xs[0])[:dim], 1, *shape(xs[0])[dim:]]
-    return e.b.concatenate(
-        [e.b.reshape(e.convert(x, e.out.dtype), sizes) for x in xs], dim
-    )
+    return e.b.concatenate([e.b.reshape(e.convert(x, e.out.dtype), sizes) for x in xs], dim)
 
 
 def constant_pad(e: Emitter, x: ir.Value, pad: list[int], value: float = 0) -> ir.Value:
@@ -102,9 +109,7 @@ def constant_pad(e: Emitter, x: ir.Value, pad: list[int], value: float = 0) -> i
     for i in range(len(pad) // 2):
         before[-1 - i], after[-1 - i] = pad[2 * i], pad[2 * i + 1]
     offsets = [max(0, -b) for b in before]
-    sizes = [
-        n - o - max(0, -a) for n, o, a in zip(shape(x), offsets, after, strict=True)
-    ]
+    sizes = [n - o - max(0, -a) for n, o, a in zip(shape(x), offsets, after, strict=True)]
     ones = [1] * len(sizes)
     x = e.b.slice(x, offsets, sizes, ones) if tuple(sizes) != shape(x) else x
     fill = e.full((), value, e.out.dtype)
@@ -137,9 +142,7 @@ def repeat(e: Emitter, x: ir.Value, repeats: list[int]) -> ir.Value:
     return e.b.reshape(e.b.broadcast(x, dims, at), e.out.shape)
 
 
-def diagonal(
-    e: Emitter, x: ir.Value, offset: int = 0, dim1: int = 0, dim2: int = 1
-) -> ir.Value:
+def diagonal(e: Emitter, x: ir.Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> ir.Value:
     rank = len(shape(x))
     dim1, dim2 = wrap(dim1, rank), wrap(dim2, rank)
     x = e.b.transpose(x, [d for d in range(rank) if d not in (dim1, dim2)] + [dim1, dim2])
@@ -148,9 +151,7 @@ def diagonal(
     start = offset if offset >= 0 else -offset * columns
     flat = e.b.reshape(x, (*outer, rows * columns))
     zeros, ones = [0] * len(outer), [1] * len(outer)
-    return e.b.slice(
-        flat, [*zeros, start if length else 0], [*outer, length], [*ones, columns + 1]
-    )
+    return e.b.slice(flat, [*zeros, start if length else 0], [*outer, length], [*ones, columns + 1])
 
 
 def fill(e: Emitter, x: ir.Value, value: Operand) -> ir.Value:

@@ -12,14 +12,19 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+__extension__ typedef long long pullback_int64; /* C89 has no name for it */
+#else
+typedef long long pullback_int64;
+#endif
 typedef struct pullback_call {
   size_t size; /* sizeof(pullback_call): lets the struct grow */
   void (*parallel_for)(void *pool, void (*body)(void *context, size_t index), void *context,
                        size_t count);
   void *pool;
-  const long long *dims; /* values of symbolic dimensions; NULL: static */
-  const void *params;    /* parameter block; NULL: built in */
-  void *stream;          /* device stream */
+  const pullback_int64 *dims; /* values of symbolic dimensions; NULL: static */
+  const void *params;         /* parameter block; NULL: built in */
+  void *stream;               /* device stream */
 } pullback_call;
 #ifdef __cplusplus
 }

@@ -94,9 +94,9 @@ static int view_numpy(PyObject *object, const spec_t *spec, view_t *view) {
     PyErr_Clear();
     return 0;
   }
-  const char *format = buffer->format; /* byte-swapped and unaligned data has a longer one */
+  const char *format = buffer->format; /* of byte-swapped or unaligned data it begins otherwise */
   int fits = buffer->ndim == spec->ndim && (size_t)buffer->itemsize == spec->itemsize &&
-             format != NULL && format[0] != '\0' && format[1] == '\0' &&
+             format != NULL && format[0] != '\0' &&
              strchr(dtypes[spec->dtype].formats, format[0]) != NULL;
   for (int i = 0; fits && i < spec->ndim; i++) {
     int64_t stride = spec->strides[i] * (int64_t)spec->itemsize;
@@ -217,7 +217,6 @@ int make_output(family_t family, spec_t *spec, view_t *view) {
 
 PyObject *take_output(family_t family, view_t *view) {
   void *object = view->object;
-  if (view->buffer.obj != NULL) PyBuffer_Release(&view->buffer);
   view->object = NULL;
   if (family == TORCH) {
     DLManaged *block = object;

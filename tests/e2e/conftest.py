@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,11 @@ import pytest
 import pullback
 
 Artifact = Callable[..., Any]
+
+with warnings.catch_warnings():
+    # torch.func imports it when it first needs forward mode, and it warns about torch.jit.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    importlib.import_module("torch._decomp.decompositions_for_jvp")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
 # The doors into autograd's engine, into forward mode and into the level stack of functorch.
@@ -59,7 +59,17 @@ class KernelUsedError(BaseException):
     """See EngineUsedError."""
 
 
-class NoKernels(TorchDispatchMode):
+@contextlib.contextmanager
+def no_kernels() -> Iterator[None]:
+    """Real CPU kernels raise. Used again inside, it changes nothing."""
+    if any(isinstance(mode, _NoKernels) for mode in _get_current_dispatch_mode_stack()):
+        yield
+    else:
+        with _NoKernels():
+            yield
+
+
+class _NoKernels(TorchDispatchMode):
     """Refuses every torch op on real CPU tensors, but for views, which compute nothing."""
 
     def __torch_dispatch__(

@@ -114,7 +114,8 @@ def test_damaged_and_foreign_libraries_are_refused(artifact: Artifact, tmp_path:
         with pytest.raises(pullback.ArtifactError, match=re.escape(str(bad))):
             pullback.load(bad)
     # A library of someone else, and a header that is not the library's own.
-    libc = next(Path(line.split()[-1]) for line in open("/proc/self/maps") if "libc.so" in line)
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    libc = next(line.split()[-1] for line in mapped if "libc.so" in line)
     shutil.copy(libc, bad)
     with pytest.raises(pullback.ArtifactError, match=re.escape(str(bad))):
         pullback.load(bad)

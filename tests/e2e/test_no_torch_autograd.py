@@ -14,7 +14,7 @@ import torch
 import pullback
 
 from .compare import assert_same
-from .engines import EngineUsedError, KernelUsedError, NoKernels, no_engines
+from .engines import EngineUsedError, KernelUsedError, no_engines, no_kernels
 from .programs import PROGRAMS, regression_loss, regression_params
 from .whirlwind import EXAMPLES, normal
 
@@ -28,7 +28,7 @@ class _Guarded:
         api = getattr(pullback, name)
 
         def transform(*args: Any, **kwargs: Any) -> Any:
-            with NoKernels():
+            with no_kernels():
                 return _guarded(api(*args, **kwargs))
 
         return transform
@@ -41,7 +41,7 @@ def _guarded(result: Any) -> Any:
         return result
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        with NoKernels():
+        with no_kernels():
             return _guarded(result(*args, **kwargs))
 
     return call
@@ -62,7 +62,7 @@ def test_a_second_call_runs_no_kernels_and_sees_new_numbers() -> None:
     params = regression_params(torch.float64)
     x, y = normal(torch.float64, 10, 1), normal(torch.float64, 10, 1, seed=1)
     step(params, x, y)
-    with no_engines(), NoKernels():
+    with no_engines(), no_kernels():
         actual = step(params, y, x)
     assert_same(actual, torch.func.grad(regression_loss)(params, y, x))
 
@@ -86,7 +86,7 @@ def test_the_engines_are_closed(use: Callable[[torch.Tensor], Any]) -> None:
 def test_the_kernels_are_closed() -> None:
     x = torch.ones(3)
     for use in (lambda: x.sin(), lambda: torch.zeros(3), lambda: x.view(3).add_(1)):
-        with pytest.raises(KernelUsedError), NoKernels():
+        with pytest.raises(KernelUsedError), no_kernels():
             use()
-    with NoKernels():
+    with no_kernels():
         x.detach()[1:].view(2)

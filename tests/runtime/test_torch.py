@@ -169,6 +169,8 @@ def freed() -> Any:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "shape": (lambda: values().T, r"wrong shape: expected f64\[2, 3\], got f64\[3, 2\]"),
+    "rows": (lambda: values()[:1], r"got f64\[1, 3\]"),
+    "i64": (lambda: values().long(), r"got i64\[2, 3\]"),
     "f32": (lambda: values().float(), r"wrong dtype: expected f64\[2, 3\], got f32\[2, 3\]"),
     "bfloat16": (lambda: values().bfloat16(), r"got bfloat16\[2, 3\]"),
     "complex": (lambda: values() + 0j, r"got complex128\[2, 3\]"),
@@ -189,7 +191,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused(copy6: Function, kind: str) -> None:
     value, match = REFUSED[kind]
-    with pytest.raises(ValueError if kind == "shape" else TypeError, match=f"'x' .*{match}"):
+    with pytest.raises(
+        ValueError if kind in ("shape", "rows") else TypeError, match=f"'x' .*{match}"
+    ):
         copy6(value())
 
 

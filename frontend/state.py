@@ -1,0 +1,100 @@
+"""What the recorder of ``capture.py`` knows: graphs being recorded, and the state of each tensor.
+
+A tensor is a cell, which in-place writes give a new value, or a view into a cell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .graph import Graph, Node, Value
+from .location import Location
+from .views import Link
+
+
+class Frame:
+    """One graph being recorded."""
+
+    def __init__(self, parent: Frame | None) -> None:
+        self.parent = parent
+        self.nodes: list[Node] = []
+        self.owned: set[Value] = set()
+        self.captured: dict[Value, Value] = {}  # value of the parent -> input here
+        self.grad_enabled = torch.is_grad_enabled()
+        self.open = True
+
+    def own(self, value: Value) -> Value:
+        self.owned.add(value)
+        return value
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """A tensor with storage of its own: its present value, replaced by in-place writes."""
+
+    frame: Frame
+    value: Value
+    origin: str | None = None  # what it is, if it may not be written
+    version: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class View:
+    """A tensor that looks into a cell, through another view or directly."""
+
+    base: Cell
+    parent: Cell | View
+    link: Link
+    version: int = -1
+    value: Value | None = None
+    frame: Frame | None = None
+
+
+@dataclass(slots=True)
+class Hidden:
+    """A real tensor that the function reached without its arguments."""
+
+    tensor: torch.Tensor
+    fake: torch.Tensor
+    value: Value
+    literal: bool
+    location: Location  # of its first use
+
+
+@dataclass(slots=True)
+class Subgraph:
+    """A recorded inner function: its graph, the outer values it closes over, its raw result."""
+
+    graph: Graph
+    captured: list[Value]
+    result: Any
+
+
+def graph_name(function: object) -> str:
+    """``loss``, and ``grad_loss`` for a function that a transform made."""
+    made = getattr(function, "graph_name", None)
+    return made or getattr(function, "__name__", type(function).__name__).strip("<>")
+
+
+def leaves_of(result: Any) -> list[Any]:
+    if isinstance(result, (tuple, list)):
+        return [leaf for item in result for leaf in leaves_of(item)]
+    return [result]
+
+
+def read_memory(tensor: torch.Tensor) -> np.ndarray:
+    """A copy of a CPU tensor's elements; no torch kernel runs."""
+    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    if tensor.numel() == 0:
+        return np.empty(tuple(tensor.shape), dtype)
+    strides = [stride * dtype.itemsize for stride in tensor.stride()]
+    span = sum(s * (n - 1) for s, n in zip(strides, tensor.shape, strict=True)) + dtype.itemsize
+    storage = int(tensor.untyped_storage().data_ptr())
+    start = storage + int(tensor.storage_offset()) * dtype.itemsize
+    memory = ctypes.string_at(start, span)
+    return np.ndarray(tuple(tensor.shape), dtype, memory, strides=strides).copy()
