@@ -1,7 +1,8 @@
 """torch.autograd as a carrier of our derivatives.
 
-A program called on tensors that require grad gets one graph node whose backward is the compiled
-vjp of the same program. The vjp is called like any program, so that it can be differentiated too.
+A program called on tensors that require grad gets one graph node. Its forward also returns the
+residuals, its backward is the compiled transpose that takes them. Under ``create_graph`` the
+backward is the program's vjp instead, called like any program: so it can be differentiated again.
 """
 
 from __future__ import annotations
@@ -31,20 +32,28 @@ def call(program: Program, tensors: list[Any]) -> list[torch.Tensor]:
 class _Call(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, program: Program, *tensors: torch.Tensor) -> Any:
-        ctx.program = program
-        ctx.save_for_backward(*tensors)
-        outputs = program.run(list(tensors))
+        needed = enumerate(ctx.needs_input_grad[1:])
+        ctx.program, ctx.wrt = program, tuple(index for index, need in needed if need)
+        forward, _backward = program.linearized(ctx.wrt, transposed=True)
+        results, count = forward.run(tensors), len(program.graph.outputs)
+        outputs, residuals = results[:count], results[count:]
+        ctx.save_for_backward(*tensors, *residuals)
         ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         program: Program = ctx.program
-        wrt = tuple(index for index, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
-        moving = [value.is_float for value in program.graph.outputs]
-        cotangents = [grad for grad, is_float in zip(grads, moving, strict=True) if is_float]
-        found = program.pullback(wrt)([*ctx.saved_tensors, *cotangents])
-        results: list[Any] = [None] * len(ctx.needs_input_grad)
-        for index, grad in zip(wrt, found, strict=True):
-            results[index + 1] = grad
+        graph, saved = program.graph, ctx.saved_tensors
+        pairs = zip(grads, graph.outputs, strict=True)
+        cotangents = [grad for grad, value in pairs if value.is_float]
+        count = len(graph.inputs)
+        if torch.is_grad_enabled():
+            found = program.pullback(ctx.wrt)([*saved[:count], *cotangents])
+        else:
+            _forward, backward = program.linearized(ctx.wrt, transposed=True)
+            found = backward.run([*saved[count:], *cotangents])
+        results: list[Any] = [None] * (1 + count)
+        for index, grad in zip(ctx.wrt, found, strict=True):
+            results[1 + index] = grad
         return tuple(results)

@@ -114,6 +114,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def run_fake(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        before, self.paused = self.paused, True
         try:
             return func(*args, **kwargs)
         except (
@@ -123,6 +124,8 @@ class Recorder(TorchDispatchMode):
             raise self.error(*forbidden.DATA_DEPENDENT_SHAPE) from error
         except fake_tensor.UnsupportedOperatorException as error:
             raise self.error(f"{func} cannot be traced: it has no shape rule") from error
+        finally:
+            self.paused = before
 
     # --- values -------------------------------------------------------------------------------
 

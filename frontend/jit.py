@@ -161,8 +161,11 @@ def _compile(
                 stacklevel=2,
             )
     history.compiles += 1
+    names = ["", *(f"argument {i}" for i in range(1, len(roots)))]
+    before = reach.plan(roots, names)
     traced = trace(function, args, kwargs)
-    plan = reach.plan(roots, ["", *(f"argument {i}" for i in range(1, len(roots)))])
+    plan = reach.plan(roots, names)
+    plan.forgive(before)
     hidden: list[int | torch.Tensor] = []
     for known in traced.hidden:
         number = plan.tensors.get(id(known.tensor))

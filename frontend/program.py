@@ -6,10 +6,8 @@ of a linearisation) are made from the graph, without tracing again.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 from mlir import ir
 
 from ..dialects.pb.types import shape
-from ..pipelines import cpu
+from ..pipelines import cache
 from ..pipelines.artifact import Interface, TensorSpec
 from ..runtime import Function, load
 from . import autograd, split
@@ -27,7 +25,7 @@ from .importer import import_graph
 
 
 def machine_code(module: ir.Module, source: str) -> Function:
-    """@main of ``module`` as a callable; the library exists only in memory afterwards."""
+    """@main of ``module`` as a callable, compiled or taken from the cache on disk."""
     main = split.lookup(module, "main")
     inputs, outputs = main.type.inputs, main.type.results
     interface = Interface(
@@ -39,8 +37,8 @@ def machine_code(module: ir.Module, source: str) -> Function:
         arg_names=[f"in{i}" for i in range(len(inputs))],
         source=source,
     )
-    with module.context, tempfile.TemporaryDirectory(prefix="pullback-") as directory:
-        return load(cpu.build(module, interface, Path(directory)), verify=False)
+    with module.context, cache.library(module, interface) as path:
+        return load(path, verify=False)
 
 
 def _spec(name: str, type_: ir.Type) -> TensorSpec:
@@ -72,7 +70,7 @@ class Program(Compiled):
     """``graph`` as a function of its inputs, which torch can differentiate."""
 
     def __init__(self, graph: Graph) -> None:
-        super().__init__(lambda: import_graph(graph), str(graph.location))
+        super().__init__(lambda: import_graph(graph), graph.name)
         self.graph = graph
         self._pullbacks: dict[tuple[int, ...], Program] = {}
         self._halves: dict[tuple[tuple[int, ...], bool], tuple[Compiled, Compiled]] = {}
@@ -105,6 +103,6 @@ class Program(Compiled):
         key = (wrt, transposed)
         if key not in self._halves:
             forward, linear = split.halves(import_graph(self.graph), wrt, transposed)
-            source = str(self.graph.location)
+            source = self.graph.name
             self._halves[key] = Compiled(lambda: forward, source), Compiled(lambda: linear, source)
         return self._halves[key]

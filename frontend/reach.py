@@ -97,7 +97,7 @@ def _type(obj: Any, _: Any) -> type:
 
 
 # How a step's object is compared with what was there at capture.
-TENSOR, EQUAL, SAME, ALIAS, FREE = range(5)
+TENSOR, EQUAL, SAME, ALIAS, FREE, VOLATILE = range(6)
 
 
 @dataclass(slots=True)
@@ -114,6 +114,7 @@ class Step:
 class Plan:
     """Steps from the roots: the function, then static arguments that are objects."""
 
+    roots: int
     steps: list[Step] = field(default_factory=list)
     tensors: dict[int, int] = field(default_factory=dict)  # id at capture -> object number
 
@@ -124,7 +125,9 @@ class Plan:
             try:
                 found = step.get(objects[step.parent], step.key)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-                return objects, f"{step.path} is gone"
+                if step.kind != VOLATILE:
+                    return objects, f"{step.path} is gone"
+                found = None
             kind, expected = step.kind, step.expected
             if kind == EQUAL:
                 if found is not expected and not (
@@ -142,6 +145,28 @@ class Plan:
             objects.append(found)
         return objects, None
 
+    def forgive(self, before: Plan) -> None:
+        """Drops the guards on what the function itself changed while it was captured.
+
+        Such effects are seen once; as guards they would ask for a capture at every call.
+        """
+        old = {
+            place: (step.kind, step.expected)
+            for place, step in zip(before.places(), before.steps, strict=True)
+        }
+        for place, step in zip(self.places(), self.steps, strict=True):
+            changed = step.kind == EQUAL and old.get(place) != (EQUAL, step.expected)
+            if changed or place not in old:
+                step.kind = VOLATILE
+
+    def places(self) -> list[Any]:
+        """Where each step leads, from the roots on."""
+        found: list[Any] = []
+        for step in self.steps:
+            parent = found[step.parent - self.roots] if step.parent >= self.roots else step.parent
+            found.append((parent, step.get, step.key))
+        return found
+
 
 def tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
     return (tensor.shape, tensor.dtype, tensor.device)
@@ -149,7 +174,7 @@ def tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def plan(roots: list[Any], names: list[str]) -> Plan:
     """Walks everything that the roots reach."""
-    result = Plan()
+    result = Plan(len(roots))
     numbers: dict[int, int] = {}
     alive: list[Any] = []  # ids in ``numbers`` stay valid while walking
     todo: list[tuple[int, Any, str, frozenset[str], int]] = []

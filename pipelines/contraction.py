@@ -45,14 +45,20 @@ def _product_sum(
 ) -> Node:
     """As a sum over products: fuses with what is around it."""
     b, m, n, k = len(batch[0]), len(free[0]), len(free[1]), len(contract[0])
-    # The innermost loop runs along rows of y, and of x or of the result.
-    along_depth = bool(k) and len(y.shape) - 1 in contract[1] and len(x.shape) - 1 in contract[0]
-    first_k, first_n = (b + m + n, b + m) if along_depth else (b + m, b + m + k)
-    x_place = dict(zip([*batch[0], *free[0]], range(b + m), strict=True))
+    # The innermost loop should run along rows of both operands, or of one and of the result.
+    along_depth = len(y.shape) - 1 in contract[1] and len(x.shape) - 1 in contract[0]
+    order = "mnk" if along_depth else "mkn" if n else "km"
+    first = {}
+    place = b
+    for group in order:
+        first[group] = place
+        place += {"m": m, "n": n, "k": k}[group]
+    x_place = dict(zip(batch[0], range(b), strict=True))
+    x_place |= {d: first["m"] + i for i, d in enumerate(free[0])}
     y_place = dict(zip(batch[1], range(b), strict=True))
-    y_place |= {d: first_n + i for i, d in enumerate(free[1])}
+    y_place |= {d: first["n"] + i for i, d in enumerate(free[1])}
     for i, (left, right) in enumerate(zip(*contract, strict=True)):
-        x_place[left] = y_place[right] = first_k + i
+        x_place[left] = y_place[right] = first["k"] + i
     sizes = {place: x.shape[d] for d, place in x_place.items()}
     sizes |= {place: y.shape[d] for d, place in y_place.items()}
     product = lowering.pointwise(
@@ -64,7 +70,7 @@ def _product_sum(
         ],
         lambda emission, left, right: emission.scalars.mul(left, right),
     )
-    return lowering.reduce_sum(product, range(first_k, first_k + k))
+    return lowering.reduce_sum(product, range(first["k"], first["k"] + k))
 
 
 def _blocked(

@@ -29,6 +29,13 @@ from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, constant
 
 
+#: On a linalg op: the tile sizes that schedule.py gives its loops.
+TILES = "pb.tiles"
+_TILE = 32
+#: Buffers from this many elements on do not stay in the first-level cache.
+_LARGE = 4096
+
+
 class _Read(NamedTuple):
     node: Node
     view: Shape | None
@@ -178,6 +185,8 @@ class Emission:
             ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps]),
             ir.ArrayAttr.get([self._reduction if d in reduced else self._parallel for d in kept]),
         )
+        if sizes := _tiles(domain, accesses):
+            generic.operation.attributes[TILES] = ir.DenseI64ArrayAttr.get(sizes)
         arguments = [value.type.element_type for value in (*inputs, *starts)]
         block = generic.regions[0].blocks.append(
             *arguments, arg_locs=[step.members[0].location] * len(arguments)
@@ -256,6 +265,19 @@ class Emission:
                 value = values[_Read(node, None, identical)]
             results.append(self.to_memory(value))
         linalg.YieldOp(results)
+
+
+def _tiles(domain: Shape, accesses: Sequence[Access]) -> list[int]:
+    """Tile sizes for loops that go across the rows of a large buffer, as a transpose does."""
+    crossing = set()
+    for access in accesses:
+        if access.indices and _product(access.shape, range(len(access.shape))) >= _LARGE:
+            crossing |= access.indices[-1].dims() - {len(domain) - 1}
+    if not crossing:
+        return []
+    crossing.add(len(domain) - 1)
+    sizes = [_TILE if d in crossing and domain[d] > _TILE else 0 for d in range(len(domain))]
+    return sizes if sum(map(bool, sizes)) > 1 else []
 
 
 def _narrowed(value: ir.Value, access: Access, domain: Shape) -> ir.Value:

@@ -63,9 +63,12 @@ def _needed_later(group: list[ir.Operation]) -> bool:
 def _outline(module: ir.Module, name: str, group: list[ir.Operation]) -> None:
     roots: dict[ir.Value, None] = {}
     inside: dict[ir.Value, ir.Operation] = {}
+    # Results of the group itself are not captured: a copy of the op would read memory too early.
+    own = {result for op in group for result in op.results}
     for op in group:
         for value in _captured(op):
-            _trace(value, roots, inside)
+            if value not in own:
+                _trace(value, roots, inside)
     location = group[-1].location
     with location:
         types = [value.type for value in roots]

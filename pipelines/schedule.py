@@ -1,36 +1,38 @@
-"""Stage `scheduled`: transform-dialect schedules for the contractions that matmul.py has marked.
+"""Stage `scheduled`: transform-dialect schedules for what matmul.py and loop_emission.py marked.
 
-A marked block is tiled to its register tile and to single steps of the contracted dimension, and
+Loops across rows are tiled. A marked block of a contraction is tiled to its register tile and to single steps of the contracted dimension, and
 vectorised; its accumulators move out of the innermost loop. After bufferisation `finish` turns the
 vector contractions into outer products, that is, fused multiply-adds.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mlir import ir
 from mlir.dialects.transform import interpreter
 
+from ..dialects.errors import InternalError
+from .loop_emission import TILES
 from .matmul import MARK
 
-_TILE = """
+_MODULE = """
 module attributes {{transform.with_named_sequence}} {{
   transform.named_sequence @__transform_main(%module: !transform.any_op) {{
     %f = transform.structured.match ops{{["func.func"]}} attributes {{pb.scheduled}} in %module
       : (!transform.any_op) -> !transform.any_op
-{tiles}
-    transform.apply_patterns to %f {{
-      transform.apply_patterns.linalg.tiling_canonicalization
-      transform.apply_patterns.scf.for_loop_canonicalization
-      transform.apply_patterns.canonicalization
-    }} : !transform.any_op
-    %loops = transform.structured.match ops{{["scf.for"]}} in %f
-      : (!transform.any_op) -> !transform.any_op
-    transform.loop.hoist_loop_invariant_subsets %loops : !transform.any_op
+{steps}
     transform.yield
   }}
 }}
 """
-_ONE_TILE = """
+_LOOPS = """
+    %g{number} = transform.structured.match ops{{["linalg.generic"]}}
+      attributes {{{mark} = array<i64: {sizes}>}} in %f : (!transform.any_op) -> !transform.any_op
+    %u{number}, %v{number}:{count} = transform.structured.tile_using_for %g{number}
+      tile_sizes [{sizes}] : (!transform.any_op) -> (!transform.any_op, {types})
+"""
+_BLOCK = """
     %b{rows} = transform.structured.match ops{{["linalg.contract"]}}
       attributes {{{mark} = {rows} : i64}} in %f : (!transform.any_op) -> !transform.any_op
     %t{rows}, %l{rows} = transform.structured.tile_using_for %b{rows} tile_sizes [{rows}, 0, 0]
@@ -39,11 +41,17 @@ _ONE_TILE = """
       : (!transform.any_op) -> (!transform.any_op, !transform.any_op)
     transform.structured.vectorize %s{rows} {{create_named_contraction}} : !transform.any_op
 """
-_FINISH = """
-module attributes {transform.with_named_sequence} {
-  transform.named_sequence @__transform_main(%module: !transform.any_op) {
-    %f = transform.structured.match ops{["func.func"]} attributes {pb.scheduled} in %module
+_HOIST = """
+    transform.apply_patterns to %f {
+      transform.apply_patterns.linalg.tiling_canonicalization
+      transform.apply_patterns.scf.for_loop_canonicalization
+      transform.apply_patterns.canonicalization
+    } : !transform.any_op
+    %loops = transform.structured.match ops{["scf.for"]} in %f
       : (!transform.any_op) -> !transform.any_op
+    transform.loop.hoist_loop_invariant_subsets %loops : !transform.any_op
+"""
+_FINISH = """
     transform.apply_patterns to %f {
       transform.apply_patterns.vector.lower_contraction lowering_strategy = "outerproduct"
     } : !transform.any_op
@@ -56,44 +64,71 @@ module attributes {transform.with_named_sequence} {
     transform.apply_patterns to %f {
       transform.apply_patterns.vector.transfer_to_scf max_transfer_rank = 1 full_unroll = true
     } : !transform.any_op
-    transform.yield
-  }
-}
 """
 
 
-def _marked(module: ir.Module) -> set[int]:
+_VECTORISED = "pb.vectorised"
+
+
+class _Marks(NamedTuple):
+    #: Rows of the register tiles of contractions.
+    rows: list[int]
+    #: Tile sizes of loops.
+    tiles: list[tuple[int, ...]]
+
+
+def _marks(module: ir.Module) -> _Marks:
     rows: set[int] = set()
+    tiles: set[tuple[int, ...]] = set()
 
     def visit(op: ir.Operation) -> ir.WalkResult:
         if op.name == "linalg.contract" and MARK in op.attributes:
             rows.add(ir.IntegerAttr(op.attributes[MARK]).value)
+        if op.name == "linalg.generic" and TILES in op.attributes:
+            tiles.add(tuple(ir.DenseI64ArrayAttr(op.attributes[TILES])))
         return ir.WalkResult.ADVANCE
 
     module.operation.walk(visit)
-    return rows
+    return _Marks(sorted(rows), sorted(tiles))
 
 
-def _apply(module: ir.Module, sequence: str) -> None:
-    schedule = ir.Module.parse(sequence)
-    interpreter.apply_named_sequence(module.operation, schedule.body.operations[0], schedule)
+def _apply(module: ir.Module, steps: str) -> None:
+    schedule = ir.Module.parse(_MODULE.format(steps=steps))
+    try:
+        interpreter.apply_named_sequence(module.operation, schedule.body.operations[0], schedule)
+    except ValueError as error:
+        raise InternalError(f"a schedule does not apply: {error}") from None
+
+
+def _tiling(number: int, sizes: tuple[int, ...]) -> str:
+    count = sum(map(bool, sizes))
+    return _LOOPS.format(
+        number=number,
+        sizes=", ".join(map(str, sizes)),
+        count=count,
+        types=", ".join(["!transform.any_op"] * count),
+        mark=TILES,
+    )
 
 
 def run(module: ir.Module) -> None:
-    """Tiles and vectorises what is marked."""
+    """Tiles what is marked, and vectorises the contractions among it."""
     with module.context:
-        rows = sorted(_marked(module))
-        if not rows:
+        marks = _marks(module)
+        if not (marks.rows or marks.tiles):
             return
         for op in module.body.operations:
             if ir.StringAttr(op.attributes["sym_name"]).value == "main":
                 op.attributes["pb.scheduled"] = ir.UnitAttr.get()
-        tiles = "".join(_ONE_TILE.format(rows=r, mark=MARK) for r in rows)
-        _apply(module, _TILE.format(tiles=tiles))
+                if marks.rows:
+                    op.attributes[_VECTORISED] = ir.UnitAttr.get()
+        steps = "".join(_tiling(number, sizes) for number, sizes in enumerate(marks.tiles))
+        steps += "".join(_BLOCK.format(rows=rows, mark=MARK) for rows in marks.rows)
+        _apply(module, steps + (_HOIST if marks.rows else ""))
 
 
 def finish(module: ir.Module) -> None:
     """Lowers the vector contractions, once they work on memory."""
     with module.context:
-        if any("pb.scheduled" in op.attributes for op in module.body.operations):
+        if any(_VECTORISED in op.attributes for op in module.body.operations):
             _apply(module, _FINISH)

@@ -60,7 +60,8 @@ class Function(Kernel):
     """A compiled function: call it with arrays of numpy, torch, or any library that has DLPack.
 
     Tensors of torch give tensors of torch, everything else gives numpy arrays. Contiguous arguments
-    are read where they are; results are always fresh memory. It may be called from several threads.
+    are read where they are; results are always fresh memory and do not require grad, whatever the
+    arguments do. It may be called from several threads.
     """
 
     manifest: Manifest

@@ -106,9 +106,7 @@ def test_large_arguments(compiled: Compile) -> None:
 def test_pow(compiled: Compile, element: str) -> None:
     dtype = DTYPES[element]
     type_ = tensor((N,), element)
-    text = function(
-        f"  %r = pb.pow %x, %y : {type_}", {"%x": type_, "%y": type_}, {"%r": type_}
-    )
+    text = function(f"  %r = pb.pow %x, %y : {type_}", {"%x": type_, "%y": type_}, {"%r": type_})
     run = compiled(text)
     rng = np.random.default_rng(0)
     limit = 80 if element == "f32" else 500
@@ -150,9 +148,7 @@ def test_integers_never_trap(compiled: Compile, element: str) -> None:
     dtype = {"i32": np.int32, "i64": np.int64}[element]
     low = np.iinfo(dtype).min
     type_ = tensor((4,), element)
-    text = function(
-        f"  %r = pb.div %x, %y : {type_}", {"%x": type_, "%y": type_}, {"%r": type_}
-    )
+    text = function(f"  %r = pb.div %x, %y : {type_}", {"%x": type_, "%y": type_}, {"%r": type_})
     x, y = np.array([7, low, -7, low], dtype), np.array([0, -1, 2, 0], dtype)
     [got] = compiled(text).call_leaves([x, y])
     np.testing.assert_array_equal(got, np.array([0, low, -3, 0], dtype))
@@ -160,9 +156,7 @@ def test_integers_never_trap(compiled: Compile, element: str) -> None:
 
 def test_conversion_saturates(compiled: Compile) -> None:
     source, target = tensor((5,), "f64"), tensor((5,), "i32")
-    text = function(
-        f"  %r = pb.convert %x : {source} -> {target}", {"%x": source}, {"%r": target}
-    )
+    text = function(f"  %r = pb.convert %x : {source} -> {target}", {"%x": source}, {"%r": target})
     x = np.array([np.nan, np.inf, -np.inf, 1e300, -2.9])
     [got] = compiled(text).call_leaves([x])
     np.testing.assert_array_equal(got, [0, 2**31 - 1, -(2**31), 2**31 - 1, -2])
