@@ -46,8 +46,9 @@ class Recorder(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # or torch would import and wrap with dynamo, which costs seconds
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Location) -> None:
         super().__init__()
+        self.origin = origin  # of calls that no line of the user's makes
         self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.main = self.frame = Frame(None)
         self.states: dict[int, Cell | View] = {}
@@ -216,7 +217,8 @@ class Recorder(TorchDispatchMode):
         return outputs
 
     def location(self) -> Location:
-        return here(Recorder.trace.__code__)
+        found = here(Recorder.trace.__code__)
+        return found if found.line else self.origin
 
     def error(self, message: str, help: str | None = None) -> CaptureError:
         location = self.location()

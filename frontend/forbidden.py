@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from . import subscript
+
 if TYPE_CHECKING:
     from .capture import Recorder
 
@@ -105,8 +107,14 @@ _FUNCTIONS: dict[Any, tuple[str, str]] = {
 }
 
 
+_SUBSCRIPTS: dict[Any, Any] = {
+    torch.Tensor.__getitem__: subscript.get,
+    torch.Tensor.__setitem__: subscript.put,
+}
+
+
 class Functions(TorchFunctionMode):
-    """Catches what never reaches the dispatcher."""
+    """Catches what does not reach the dispatcher, or asks it for numbers."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -118,4 +126,9 @@ class Functions(TorchFunctionMode):
         reason = _FUNCTIONS.get(func)
         if reason is not None:
             raise self.recorder.error(*reason)
+        if func in _SUBSCRIPTS and subscript.has_number_tensors(args[1], self.known):
+            return _SUBSCRIPTS[func](*args)
         return func(*args, **(kwargs or {}))
+
+    def known(self, tensor: torch.Tensor) -> bool:
+        return id(tensor) in self.recorder.literals

@@ -20,6 +20,7 @@ import torch
 from ..dialects.errors import UnsupportedOpError
 
 _OURS = str(Path(__file__).parent) + "/"
+_COMMANDS = str(Path(__file__).parent.parent / "tools") + "/"  # no user's code above these
 _FOREIGN = (
     str(Path(torch.__path__[0])) + "/",
     _OURS,
@@ -47,7 +48,9 @@ class Location:
         return [f"called from {c.file}:{c.line} in {c.function}" for c in self.callers]
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        path, here_ = Path(self.file), Path.cwd()
+        shown = path.relative_to(here_) if path.is_relative_to(here_) else path
+        return f"{shown}:{self.line}"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -94,6 +97,8 @@ def here(boundary: CodeType | None = None) -> Location:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
+        if code.co_filename.startswith(_COMMANDS):
+            break
         if code is boundary:
             inside = False
         if code is _APPLY and inside:

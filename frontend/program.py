@@ -6,8 +6,11 @@ of a linearisation) are made from the graph, without tracing again.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,9 @@ import torch
 from mlir import ir
 
 from ..dialects.pb.types import shape
-from ..pipelines import cache
+from ..pipelines import cache, cpu
 from ..pipelines.artifact import Interface, TensorSpec
-from ..runtime import Function, load
+from ..runtime import ArtifactError, Function, load
 from . import autograd, split
 from .aten.emitter import dtype_of_type
 from .graph import Graph, Node, Value, Vjp, dtype_name
@@ -37,8 +40,12 @@ def machine_code(module: ir.Module, source: str) -> Function:
         arg_names=[f"in{i}" for i in range(len(inputs))],
         source=source,
     )
-    with module.context, cache.library(module, interface) as path:
-        return load(path, verify=False)
+    with module.context:
+        with cache.library(module, interface) as path, contextlib.suppress(ArtifactError):
+            return load(path)
+        # Somebody damaged the cache.
+        with tempfile.TemporaryDirectory(prefix="pullback-") as directory:
+            return load(cpu.build(module, interface, Path(directory)))
 
 
 def _spec(name: str, type_: ir.Type) -> TensorSpec:

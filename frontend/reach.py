@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def _type(obj: Any, _: Any) -> type:
 
 
 # How a step's object is compared with what was there at capture.
-TENSOR, EQUAL, SAME, ALIAS, FREE, VOLATILE = range(6)
+TENSOR, EQUAL, SAME, ARRAY, ALIAS, FREE, VOLATILE = range(7)
 
 
 @dataclass(slots=True)
@@ -140,6 +140,9 @@ class Plan:
             elif kind == SAME:
                 if expected() is not found:
                     return objects, f"{step.path} is another object"
+            elif kind == ARRAY:
+                if not isinstance(found, np.ndarray) or expected != _contents(found):
+                    return objects, f"the contents of {step.path} changed"
             elif kind == ALIAS and objects[expected] is not found:
                 return objects, f"{step.path} is another object"
             objects.append(found)
@@ -201,7 +204,7 @@ def plan(roots: list[Any], names: list[str]) -> Plan:
             if kind in (TENSOR, FREE):
                 numbers[id(child)] = number
                 alive.append(child)
-            if kind == FREE:
+            if kind == FREE or (isinstance(child, type) and not _of_library(child.__module__)):
                 todo.append((number, child, where, names_used or used, depth + 1))
     return result
 
@@ -219,6 +222,10 @@ def _expectation(obj: Any) -> tuple[int | None, Any]:
         return TENSOR, tensor_key(obj)
     if isinstance(obj, (*_PLAIN, type, CodeType)):
         return EQUAL, obj
+    if isinstance(obj, (set, frozenset)):
+        return EQUAL, type(obj)(obj)
+    if isinstance(obj, np.ndarray):
+        return ARRAY, _contents(obj)
     if isinstance(obj, tuple) and all(isinstance(item, (*_PLAIN, type)) for item in obj):
         return EQUAL, obj
     if _walkable(obj):
@@ -227,6 +234,11 @@ def _expectation(obj: Any) -> tuple[int | None, Any]:
         return SAME, weakref.ref(obj)
     except TypeError:
         return SAME, functools.partial(_itself, obj)
+
+
+def _contents(array: np.ndarray) -> tuple[Any, ...]:
+    """Arrays end up as constants of the program: a change of an element is a change."""
+    return array.shape, array.dtype, hash(array.tobytes())
 
 
 def _itself(obj: Any) -> Any:
@@ -244,9 +256,7 @@ def _walkable(obj: Any) -> bool:
         return not _of_library(name)
     if isinstance(obj, (functools.partial, MethodType, torch.nn.Module, list, tuple, dict)):
         return True
-    if isinstance(obj, np.ndarray):
-        return False
-    return hasattr(obj, "__dict__") and (not _of_library(type(obj).__module__) or _wraps(obj))
+    return isinstance(obj, property) or not _of_library(type(obj).__module__) or _wraps(obj)
 
 
 def _wraps(obj: Any) -> bool:
@@ -283,7 +293,12 @@ def _children(obj: Any, used: frozenset[str]) -> Iterator[Child]:
     elif _wraps(obj):
         yield _slot, "options", obj.options, " (options)", _NONE
         yield _slot, "func", obj.func, "", _NONE
-    elif hasattr(obj, "__dict__"):
+    elif isinstance(obj, property):
+        yield _slot, "fget", obj.fget, "", _NONE
+    elif isinstance(obj, type):
+        for name in sorted(used & obj.__dict__.keys()):
+            yield _slot, name, getattr(obj, name, None), f".{name}", used
+    else:
         yield from _of_object(obj, object)
 
 
@@ -299,6 +314,8 @@ def _of_function(function: FunctionType) -> Iterator[Child]:
         yield _global, name, function.__globals__[name], f".{name}", used
     for index, value in enumerate(function.__defaults__ or ()):
         yield _default, index, value, f" (default {index})", used
+    for name in sorted(used & vars(function).keys()):
+        yield _attribute, name, vars(function)[name], f".{name}", used
     for name, value in (function.__kwdefaults__ or {}).items():
         yield _keyword_default, name, value, f".{name}", used
 
@@ -333,7 +350,7 @@ def _of_module(module: torch.nn.Module) -> Iterator[Child]:
 def _of_object(obj: Any, stop: type) -> Iterator[Child]:
     """Attributes, and the methods of the classes below ``stop``."""
     yield _type, None, type(obj), " (type)", _NONE
-    for name, child in obj.__dict__.items():
+    for name, child in getattr(obj, "__dict__", {}).items():
         if stop is object or name not in _INTERNAL:
             yield _attribute, name, child, f".{name}", _NONE
     seen: set[str] = set()
@@ -341,9 +358,14 @@ def _of_object(obj: Any, stop: type) -> Iterator[Child]:
         if cls is stop or _of_library(cls.__module__):
             break
         for name, child in cls.__dict__.items():
-            if isinstance(child, FunctionType) and name not in seen:
-                seen.add(name)
-                yield _method, name, child, "", _NONE
+            if name in seen or (name.startswith("__") and not isinstance(child, FunctionType)):
+                continue
+            seen.add(name)
+            if isinstance(child, MemberDescriptorType):  # of __slots__
+                if hasattr(obj, name):
+                    yield _slot, name, getattr(obj, name), f".{name}", _NONE
+            else:
+                yield _method, name, getattr(type(obj), name), f".{name}", _NONE
 
 
 def function_key(function: Any) -> Any:

@@ -68,7 +68,7 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     """Runs ``fn`` once on fake tensors."""
     leaves, spec = tree_flatten((args, kwargs))
     names = argument_names(fn, args, kwargs)
-    recorder = Recorder()
+    recorder = Recorder(of_function(fn))
 
     def run() -> tuple[list[Value], TreeSpec, list[Any]]:
         inner, inputs = list(leaves), []

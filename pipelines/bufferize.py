@@ -17,9 +17,9 @@ def run(module: ir.Module) -> int:
     run_passes(module, _PASSES)
     with module.context:
         _replace_strided_copies(module)
-    schedule.finish(module)
     workspace = plan_memory.run(module)
     outline.run(module)
+    schedule.finish(module)
     return workspace
 
 

@@ -20,9 +20,7 @@ DimPair = tuple[Sequence[int], Sequence[int]]
 _LARGE = 1 << 15
 
 
-def contraction(
-    lowering: Lowering, x: Node, y: Node, batch: DimPair, contract: DimPair
-) -> Node:
+def contraction(lowering: Lowering, x: Node, y: Node, batch: DimPair, contract: DimPair) -> Node:
     free = (
         [d for d in range(len(x.shape)) if d not in (*batch[0], *contract[0])],
         [d for d in range(len(y.shape)) if d not in (*batch[1], *contract[1])],

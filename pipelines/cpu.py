@@ -12,6 +12,7 @@ from importlib import metadata
 from mlir import ir
 
 from ..dialects.diagnostics import user_location
+from ..dialects.errors import ToolchainError
 from ..dialects.pb.transforms import expand, simplify
 from . import (
     artifact,
@@ -74,6 +75,9 @@ def _simplify(c: Compilation) -> None:
 
 
 def _linalg(c: Compilation) -> None:
+    if not c.target.has_fma:
+        # Argument reduction of sin and cos, for one, is exact by it; without it LLVM calls libm.
+        raise ToolchainError(f"the CPU {c.target.cpu} has no fused multiply-add")
     c.lowered = pb_to_linalg.run(c.module, c.target.vector_bytes)
 
 

@@ -31,7 +31,7 @@ from .scalars import Scalars, constant
 
 #: On a linalg op: the tile sizes that schedule.py gives its loops.
 TILES = "pb.tiles"
-_TILE = 32
+_TILE = 8
 #: Buffers from this many elements on do not stay in the first-level cache.
 _LARGE = 4096
 

@@ -59,9 +59,7 @@ class Matmul:
     def __init__(self, shape: Shape, blocking: Blocking, element: ir.Type) -> None:
         self.shape, self.blocking, self.element = shape, blocking, element
 
-    def emit(
-        self, emission: Emission, destination: ir.Value, x: ir.Value, y: ir.Value
-    ) -> ir.Value:
+    def emit(self, emission: Emission, destination: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
         zero = constant(self.element, 0)
         result = emission.filled(destination, zero)
         wide = self.shape.n - self.shape.n % self.blocking.columns
@@ -220,9 +218,7 @@ class Matmul:
                 tile = _insert(product, _source(target), [first, 0], [count, width])
         return tile
 
-    def _contract(
-        self, part: ir.Value, block: ir.Value, target: ir.Value, height: int
-    ) -> ir.Value:
+    def _contract(self, part: ir.Value, block: ir.Value, target: ir.Value, height: int) -> ir.Value:
         # Dimensions: row, column, depth.
         x_map = (dim(2), dim(0)) if self.shape.x_transposed else (dim(0), dim(2))
         maps = [affine_map(3, m) for m in (x_map, (dim(2), dim(1)), (dim(0), dim(1)))]

@@ -1,4 +1,4 @@
-"""Each loop nest of @main becomes a function of the buffers that it touches.
+"""Each loop nest of @main becomes a function of the buffers that it touches; equal ones become one.
 
 Inside it the buffers are known not to overlap, which slices of one workspace would not be; and
 each nest has a name in assembly and profiles.
@@ -9,9 +9,13 @@ from __future__ import annotations
 from mlir import ir
 from mlir.dialects import func
 
-from .plan_memory import VIEWS
+from .plan_memory import VIEWS, size_of
 
 INTERNAL = "#llvm.linkage<internal>"
+#: Bytes of a buffer from which on a call costs nothing beside the loop.
+_LARGE = 4096
+#: With more loop nests than this, compile time matters more than calls do.
+_MANY = 64
 _CLONED = VIEWS | {"arith.constant", "memref.get_global"}
 
 
@@ -23,8 +27,10 @@ def run(module: ir.Module) -> None:
     )
     block = main.regions[0].blocks[0]
     with module.context:
+        known: dict[str, func.FuncOp] = {}
         for number, group in enumerate(_groups(block)):
-            _outline(module, f"main.{number}", group)
+            _merge(_outline(module, f"main.{number}", group), known)
+        _keep_apart(block, list(known.values()))
         for op in reversed(list(block.operations)):
             if op.operation.name in _CLONED and not any(list(r.uses) for r in op.results):
                 op.operation.erase()
@@ -60,7 +66,9 @@ def _needed_later(group: list[ir.Operation]) -> bool:
     return False
 
 
-def _outline(module: ir.Module, name: str, group: list[ir.Operation]) -> None:
+def _outline(
+    module: ir.Module, name: str, group: list[ir.Operation]
+) -> tuple[func.FuncOp, func.CallOp]:
     roots: dict[ir.Value, None] = {}
     inside: dict[ir.Value, ir.Operation] = {}
     # Results of the group itself are not captured: a copy of the op would read memory too early.
@@ -76,12 +84,11 @@ def _outline(module: ir.Module, name: str, group: list[ir.Operation]) -> None:
             kernel = func.FuncOp(name, ir.FunctionType.get(types, []))
         kernel.attributes["sym_visibility"] = ir.StringAttr.get("private")
         kernel.attributes["llvm.linkage"] = ir.Attribute.parse(INTERNAL)
-        kernel.attributes["passthrough"] = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
         promise = ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
         kernel.arg_attrs = ir.ArrayAttr.get([promise] * len(types))
         body = kernel.add_entry_block()
         with ir.InsertionPoint(group[-1]):
-            func.CallOp([], name, list(roots))
+            call = func.CallOp([], name, list(roots))
         with ir.InsertionPoint(body):
             end = func.ReturnOp([])
         values = dict(zip(roots, body.arguments, strict=True))
@@ -92,6 +99,28 @@ def _outline(module: ir.Module, name: str, group: list[ir.Operation]) -> None:
         for op in group:
             op.move_before(end.operation)
             _remap(op, values)
+    return kernel, call
+
+
+def _merge(made: tuple[func.FuncOp, func.CallOp], known: dict[str, func.FuncOp]) -> None:
+    """Keeps one of several equal functions."""
+    kernel, call = made
+    text = kernel.operation.get_asm(use_local_scope=True, assume_verified=True).replace(
+        f"@{kernel.name.value}(", "@(", 1
+    )
+    if (same := known.setdefault(text, kernel)) is not kernel:
+        call.attributes["callee"] = ir.FlatSymbolRefAttr.get(same.name.value)
+        kernel.operation.erase()
+
+
+def _keep_apart(block: ir.Block, kernels: list[func.FuncOp]) -> None:
+    """Forbids inlining: one loop nest at a time is what the optimiser is best at. Small ones may join."""
+    calls = [op.attributes["callee"] for op in block.operations if isinstance(op, func.CallOp)]
+    for kernel in kernels:
+        called = sum(ir.FlatSymbolRefAttr(callee).value == kernel.name.value for callee in calls)
+        small = all(size_of(type_) < _LARGE for type_ in kernel.type.inputs)
+        if called > 1 or not small or len(kernels) > _MANY:
+            kernel.attributes["passthrough"] = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
 
 
 def _captured(op: ir.Operation) -> list[ir.Value]:

@@ -67,7 +67,8 @@ _FINISH = """
 """
 
 
-_VECTORISED = "pb.vectorised"
+#: On the functions that a schedule is for.
+_SCHEDULED = "pb.scheduled"
 
 
 class _Marks(NamedTuple):
@@ -119,9 +120,7 @@ def run(module: ir.Module) -> None:
             return
         for op in module.body.operations:
             if ir.StringAttr(op.attributes["sym_name"]).value == "main":
-                op.attributes["pb.scheduled"] = ir.UnitAttr.get()
-                if marks.rows:
-                    op.attributes[_VECTORISED] = ir.UnitAttr.get()
+                op.attributes[_SCHEDULED] = ir.UnitAttr.get()
         steps = "".join(_tiling(number, sizes) for number, sizes in enumerate(marks.tiles))
         steps += "".join(_BLOCK.format(rows=rows, mark=MARK) for rows in marks.rows)
         _apply(module, steps + (_HOIST if marks.rows else ""))
@@ -130,5 +129,23 @@ def run(module: ir.Module) -> None:
 def finish(module: ir.Module) -> None:
     """Lowers the vector contractions, once they work on memory."""
     with module.context:
-        if any(_VECTORISED in op.attributes for op in module.body.operations):
+        found = [op for op in module.body.operations if _has_contraction(op)]
+        for op in module.body.operations:
+            if op in found:
+                op.attributes[_SCHEDULED] = ir.UnitAttr.get()
+            elif _SCHEDULED in op.attributes:
+                del op.attributes[_SCHEDULED]
+        if found:
             _apply(module, _FINISH)
+
+
+def _has_contraction(function: ir.OpView) -> bool:
+    found = False
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        nonlocal found
+        found = found or op.name == "vector.contract"
+        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
+
+    function.operation.walk(visit)
+    return found

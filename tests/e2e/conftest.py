@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import pullback
+import pytest
 
 Artifact = Callable[..., Any]
 

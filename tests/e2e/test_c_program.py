@@ -6,10 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import pullback
 import pytest
 import torch
-
-import pullback
 
 from .compare import assert_same
 

@@ -1,4 +1,4 @@
-"""Inputs of every layout, inputs that do not fit, indices out of range: through jit and artifacts."""
+"""Inputs of every layout, inputs that do not fit, indices out of range; jit and artifacts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pullback
 import pytest
 import torch
 from torch.nn import functional
-
-import pullback
 
 from .compare import assert_same
 from .conftest import Artifact

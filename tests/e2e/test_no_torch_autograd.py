@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pullback
 import pytest
 import torch
-
-import pullback
 
 from .compare import assert_same
 from .engines import EngineUsedError, KernelUsedError, no_engines, no_kernels

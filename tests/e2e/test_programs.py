@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import pullback
 import pytest
 import torch
 from torch import nn
-
-import pullback
 
 from .compare import assert_same
 from .programs import PROGRAMS

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import pullback
 import pytest
 import torch
-from torch.nn import functional
-
-import pullback
 from pullback.dialects.pb.transforms import expand, functions
 from pullback.frontend.importer import import_graph
 from pullback.frontend.trace import trace
+from torch.nn import functional
 
 F64 = torch.float64
 Case = tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]

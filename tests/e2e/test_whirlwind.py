@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import pullback
 import pytest
 import torch
-
-import pullback
 
 from .compare import assert_same
 from .whirlwind import EXAMPLES

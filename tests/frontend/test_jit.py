@@ -180,6 +180,42 @@ def test_lambdas_with_equal_code_and_values_share_a_compile():
     assert runs == [2.0, 3.0]
 
 
+class Config:
+    rate = 2.0
+
+
+class Slotted:
+    __slots__ = ("k",)
+
+    @property
+    def twice(self):
+        return self.k * Config.rate
+
+
+def test_classes_slots_properties_sets_and_arrays():
+    slotted, names, array = Slotted(), {"a"}, np.array([1.0, 2.0, 3.0], np.float32)
+    slotted.k = 1.0
+
+    def f(x):
+        return x * Config.rate * slotted.twice * len(names) * torch.from_numpy(array)
+
+    counter = Counter(f)
+    x = torch.randn(3)
+    counter.check(x, runs=1)
+    counter.check(x, runs=1)
+    slotted.k = 3.0
+    counter.check(x, runs=2)
+    names.add("b")
+    counter.check(x, runs=3)
+    array[1] = 7
+    counter.check(x, runs=4)
+    Config.rate = 5.0
+    try:
+        counter.check(x, runs=5)
+    finally:
+        Config.rate = 2.0
+
+
 def test_tied_weights_are_one_input_until_they_part():
     layer = torch.nn.Linear(3, 3, bias=False)
     pair = torch.nn.ModuleList([layer, torch.nn.Linear(3, 3, bias=False)])

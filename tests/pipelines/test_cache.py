@@ -56,7 +56,7 @@ def test_hit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_target_is_part_of_the_key() -> None:
     target = cpu.Options().target
-    older = cpu.llvm.Target(target.triple, "x86-64-v3", "")
+    older = cpu.llvm.Target(target.triple, "x86-64-v3", "+avx,+avx2,+fma")
     assert cached(TEXT) != cached(TEXT, cpu.Options(older))
 
 

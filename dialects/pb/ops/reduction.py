@@ -80,11 +80,11 @@ class ReduceMax(Reduction):
         return b.reduce_max(x, dims)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
-        # ties share the derivative evenly
+        # ties share the derivative evenly; where the maximum is NaN, 0 / 0 is too, as in torch
         at_max = b.compare("eq", self.x, spread(b, self.result, self))
-        dims = list(self.dims)
-        count = b.reduce_sum(b.convert(at_max, element_type(self.x)), dims)
-        return b.div(b.reduce_sum(b.select(at_max, x_dot, b.zeros_like(self.x)), dims), count)
+        mask = b.convert(at_max, element_type(self.x))
+        count = b.reduce_sum(mask, list(self.dims))
+        return b.reduce_sum(b.mul(x_dot, b.div(mask, spread(b, count, self))), list(self.dims))
 
     def reference(self, x: Any) -> Any:
         if x.dtype == np.bool_:

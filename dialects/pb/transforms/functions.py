@@ -103,4 +103,4 @@ def copy_body(b: Builder, function: func.FuncOp, arguments: Iterable[ir.Value]) 
 
 def within(transform: str, location: ir.Location) -> ir.Location:
     """The user's line, under the name of the transform that made an op from it."""
-    return ir.Location.name(transform, childLoc=location)
+    return ir.Location.name(transform, childLoc=location, context=location.context)
