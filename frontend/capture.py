@@ -23,12 +23,22 @@ from ..dialects.errors import CaptureError
 from . import decompositions, forbidden
 from .graph import Constant, Graph, Node, StopGradient, Target, Transform, Value, values_in
 from .location import Location, here, of_function
-from .state import Cell, Frame, Hidden, Subgraph, View, graph_name, leaves_of, read_memory
+from .state import (
+    Cell,
+    Frame,
+    Hidden,
+    Subgraph,
+    View,
+    graph_name,
+    leaves_of,
+    map_tensors,
+    read_memory,
+)
 from .views import VIEWS, Link
 
 aten = torch.ops.aten
 DETACHES = (aten.detach.default, aten.detach_.default)
-LITERALS = (aten.lift_fresh.default, aten.lift_fresh_copy.default, aten.lift.default)
+LITERALS = (aten.lift_fresh.default, aten.lift.default)
 LITERAL_BYTES = 1024  # larger literals are parameters, not IR constants
 _active = threading.local()
 _fake_log = logging.getLogger(fake_tensor.__name__)
@@ -68,7 +78,9 @@ class Recorder(TorchDispatchMode):
         if self.paused or func.namespace == "prim":
             return func(*args, **kwargs)
         just_made, self.just_made = self.just_made, None
-        if func in LITERALS and not isinstance(args[0], FakeTensor):
+        if func in LITERALS:
+            if isinstance(args[0], FakeTensor):
+                return args[0]
             self.just_made = self.literal(args[0])
             return self.just_made
         if just_made is not None and func in DETACHES and args[0] is just_made:
@@ -81,13 +93,7 @@ class Recorder(TorchDispatchMode):
 
     def fakes(self, tree: Any) -> Any:
         """Argument trees with real tensors replaced by the fakes that stand for them."""
-        if isinstance(tree, torch.Tensor):
-            return tree if isinstance(tree, FakeTensor) else self.stand_in(tree)
-        if isinstance(tree, dict):
-            return {key: self.fakes(item) for key, item in tree.items()}
-        if isinstance(tree, (tuple, list)):
-            return type(tree)(self.fakes(item) for item in tree)
-        return tree
+        return map_tensors(tree, lambda t: t if isinstance(t, FakeTensor) else self.stand_in(t))
 
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten._local_scalar_dense.default and id(args[0]) in self.literals:
@@ -150,13 +156,7 @@ class Recorder(TorchDispatchMode):
         return tensor
 
     def values(self, tree: Any) -> Any:
-        if isinstance(tree, torch.Tensor):
-            return self.read(tree)
-        if isinstance(tree, dict):
-            return {key: self.values(item) for key, item in tree.items()}
-        if isinstance(tree, (tuple, list)):
-            return type(tree)(self.values(item) for item in tree)
-        return tree
+        return map_tensors(tree, self.read)
 
     def read(self, tensor: torch.Tensor) -> Value:
         """The present value of a tensor, as a value of the present frame."""

@@ -19,6 +19,7 @@ import torch
 
 from ..dialects.errors import CaptureError
 from . import api
+from .trace import parameters_of
 
 TRANSFORMS = {
     name: getattr(api, name)
@@ -217,13 +218,10 @@ def _bind(
     function: Callable[..., Any], given: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Names to the positional and keyword arguments of the function."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    parameters = parameters_of(function)
+    if parameters is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return tuple(given.values()), {}
-    parameters = list(signature.parameters.values())
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        return tuple(given.values()), {}
+    signature = inspect.Signature(parameters)
     expected = ", ".join(signature.parameters) or "no arguments"
     try:
         positional = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]

@@ -30,11 +30,11 @@ from .location import of_function
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, names_of_tensors, positional_names, trace
 
-_RESERVED = frozenset(
-    "main asm auto bool break case catch char class const continue default delete do double else "
-    "enum extern false float for friend goto if inline int long new operator private protected "
-    "public register return short signed sizeof static struct switch template this throw true try "
-    "typedef union unsigned using virtual void volatile while".split()
+_RESERVED = re.compile(
+    "main|asm|auto|bool|break|case|catch|char|class|const|continue|default|delete|do|double|else|"
+    "enum|extern|false|float|for|friend|goto|if|inline|int|long|new|operator|private|protected|"
+    "public|register|return|short|signed|sizeof|static|struct|switch|template|this|throw|true|try|"
+    "typedef|union|unsigned|using|virtual|void|volatile|while"
 )
 ParamsMode = Literal["args", "embed", "file"]
 
@@ -55,13 +55,7 @@ def compile(
     *args: Any,
     name: str | None = None,
     out: str | os.PathLike[str] = ".",
-    params: _RESERVED = frozenset(
-    "main asm auto bool break case catch char class const continue default delete do double else "
-    "enum extern false float for friend goto if inline int long new operator private protected "
-    "public register return short signed sizeof static struct switch template this throw true try "
-    "typedef union unsigned using virtual void volatile while".split()
-)
-ParamsMode = "embed",
+    params: ParamsMode = "embed",
     kwargs: dict[str, Any] | None = None,
 ) -> Function:
     """Writes NAME.so and NAME.h into the directory ``out`` and returns the loaded function.
@@ -84,13 +78,7 @@ def lower(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     name: str | None = None,
-    params: _RESERVED = frozenset(
-    "main asm auto bool break case catch char class const continue default delete do double else "
-    "enum extern false float for friend goto if inline int long new operator private protected "
-    "public register return short signed sizeof static struct switch template this throw true try "
-    "typedef union unsigned using virtual void volatile while".split()
-)
-ParamsMode = "embed",
+    params: ParamsMode = "embed",
     transform: str | None = None,
 ) -> Lowered:
     """Everything before the pipeline. ``transform`` overrides the text in the manifest."""
@@ -169,7 +157,7 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 
 def symbol(name: str) -> str:
     """``name`` if it can be the name of a C function."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RESERVED:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or _RESERVED.fullmatch(name):
         raise CaptureError(f"{name!r} cannot be the name of a C function", help="give a name=")
     return name
 

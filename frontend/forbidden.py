@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._C._functorch import peek_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
 from . import subscript
@@ -20,8 +21,8 @@ aten = torch.ops.aten
 
 _VALUE = (
     "the value of a tensor decides what this line does, but while tracing tensors have no values",
-    "for a choice between results use torch.where(condition, a, b); for a number that is the same "
-    "at every call pass a Python number instead of a tensor",
+    "for a choice between results use torch.where(condition, a, b), to make a tensor of tensors "
+    "torch.stack; a number that is the same at every call can be a Python number",
 )
 DATA_DEPENDENT_SHAPE = (
     "the shape of this result depends on the values of a tensor",
@@ -70,8 +71,17 @@ def functional_form(func: Any) -> Any:
     if namespace != "aten" or not name.endswith("_") or name.endswith("__"):
         return None
     packet = getattr(torch.ops.aten, name[:-1], None)
-    form = getattr(packet, func._overloadname, None) if packet is not None else None
-    return form if form is not None and not form._schema.is_mutable else None
+    if packet is None:
+        return None
+    for overload in (func._overloadname, f"Tensor_{func._overloadname}"):  # pow_.Scalar
+        form = getattr(packet, overload, None)
+        if form is not None and not form._schema.is_mutable and _types(form) == _types(func):
+            return form
+    return None
+
+
+def _types(func: Any) -> list[str]:
+    return [str(argument.type) for argument in func._schema.arguments]
 
 
 def no_functional_form(func: Any) -> tuple[str, str]:
@@ -90,9 +100,18 @@ _NO_MEMORY = (
     "tensors have no memory while tracing",
     "stay with torch operations inside the function",
 )
+_OF_TENSORS = (
+    "torch.tensor() takes the values of the tensors it is given, but while tracing tensors have "
+    "no values",
+    "use torch.stack or torch.cat",
+)
 _NO_TAPE = (
     "torch.autograd is not available inside a compiled function",
     "use pullback.grad, vjp or jvp here",
+)
+_FUNCTORCH = (
+    "a transform of torch.func inside a compiled function",
+    "use the one of pullback with the same name",
 )
 _FUNCTIONS: dict[Any, tuple[str, str]] = {
     torch.Tensor.numpy: _NO_MEMORY,
@@ -113,6 +132,18 @@ _SUBSCRIPTS: dict[Any, Any] = {
 }
 
 
+_MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor)
+
+
+def _holds_tensors(data: Any) -> bool:
+    """Tensors inside a list, at any depth."""
+    return any(
+        _holds_tensors(item) or any(isinstance(part, torch.Tensor) for part in item)
+        for item in data
+        if isinstance(item, (list, tuple))
+    )
+
+
 class Functions(TorchFunctionMode):
     """Catches what does not reach the dispatcher, or asks it for numbers."""
 
@@ -123,9 +154,13 @@ class Functions(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if peek_interpreter_stack() is not None:
+            raise self.recorder.error(*_FUNCTORCH)
         reason = _FUNCTIONS.get(func)
         if reason is not None:
             raise self.recorder.error(*reason)
+        if func in _MAKERS and _holds_tensors(args[:1]):
+            raise self.recorder.error(*_OF_TENSORS)
         if func in _SUBSCRIPTS and subscript.has_number_tensors(args[1], self.known):
             return _SUBSCRIPTS[func](*args)
         return func(*args, **(kwargs or {}))

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch._C._functorch import peek_interpreter_stack
 from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
 from . import reach
 from .capture import current
+from .location import here
 from .program import Program
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
@@ -78,6 +80,11 @@ def prepare(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Prepared:
     """Finds the program for a call, or captures it."""
+    if peek_interpreter_stack() is not None:
+        raise CaptureError(
+            "a compiled function is called inside a transform of torch.func",
+            help="use the transforms of pullback, around the function or in it",
+        )
     leaves, signature = signature_of(args, kwargs)
     history = _history(reach.function_key(function))
     roots = [function, *_objects(leaves)]
@@ -113,6 +120,8 @@ def _leaf_key(leaf: Any) -> Any:
         return ("torch", *reach.tensor_key(leaf))
     if isinstance(leaf, np.ndarray):
         return ("numpy", leaf.shape, leaf.dtype)
+    if isinstance(leaf, float) and leaf == 0:
+        return (float, repr(leaf))  # -0.0 is another program
     return (type(leaf), leaf if isinstance(leaf, _PLAIN) else None)
 
 
@@ -155,10 +164,13 @@ def _compile(
     if reason:
         log.info("compiling %s again: %s", name, reason)
         if history.compiles == WARN_AFTER:
-            warnings.warn(
+            where = here()
+            warnings.warn_explicit(
                 f"{name} is compiled for the {WARN_AFTER + 1}th time: {reason}. Pass what changes "
                 "as a tensor, or keep it fixed",
-                stacklevel=2,
+                UserWarning,
+                where.file,
+                where.line,
             )
     history.compiles += 1
     names = ["", *(f"argument {i}" for i in range(1, len(roots)))]

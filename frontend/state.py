@@ -6,6 +6,7 @@ A tensor is a cell, which in-place writes give a new value, or a view into a cel
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,17 @@ def graph_name(function: object) -> str:
     """``loss``, and ``grad_loss`` for a function that a transform made."""
     made = getattr(function, "graph_name", None)
     return made or getattr(function, "__name__", type(function).__name__).strip("<>")
+
+
+def map_tensors(tree: Any, function: Callable[[torch.Tensor], Any]) -> Any:
+    """An argument list of aten with its tensors replaced."""
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(item, function) for key, item in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(map_tensors(item, function) for item in tree)
+    return tree
 
 
 def leaves_of(result: Any) -> list[Any]:

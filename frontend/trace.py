@@ -123,11 +123,18 @@ def argument_names(fn: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> 
 
 
 def positional_names(fn: Callable[..., Any], count: int) -> list[str]:
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    parameters = parameters_of(fn) or []
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in parameters if p.kind in positional][:count]
     rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), "arg")
     return names + [f"{rest}{index}" for index in range(count - len(names))]
+
+
+def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of the function under all transforms; None where Python cannot tell."""
+    inner = inspect.unwrap(fn)
+    inner = inner.forward if isinstance(inner, torch.nn.Module) else inner
+    try:
+        return list(inspect.signature(inner).parameters.values())
+    except (TypeError, ValueError):
+        return None

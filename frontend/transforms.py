@@ -213,7 +213,7 @@ def jacrev(
 
             rows = over_basis(recorder, pull, out, [0] * len(wrt))
         blocks = [
-            row.reshape(*out.shape, *leaf.shape) for row, leaf in zip(rows, leaves, strict=True)
+            row.reshape((*out.shape, *leaf.shape)) for row, leaf in zip(rows, leaves, strict=True)
         ]
         jacobians.append(tree_unflatten(blocks, spec))
     result = tree_unflatten(jacobians, inner.spec)
@@ -329,7 +329,7 @@ def jacfwd(
     jacobians = []
     for index, out in enumerate(inner.graph.outputs):
         blocks = [
-            column[index].reshape(*out.shape, *leaf.shape)
+            column[index].reshape((*out.shape, *leaf.shape))
             for column, leaf in zip(columns, leaves, strict=True)
         ]
         jacobians.append(tree_unflatten(blocks, spec))

@@ -1,4 +1,4 @@
-"""Affine index expressions and row-major reshapes: the arithmetic under fusion.py and pb_to_linalg.py."""
+"""Affine index expressions and row-major reshapes: the arithmetic under fusion.py."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def reshape_groups(source: Shape, target: Shape) -> list[tuple[list[int], list[i
 
 
 def through_reshape(source: Shape, view: Shape, indices: Indices) -> Indices | None:
-    """Where `source`, seen as `view`, is read by `indices`, as indices of `source`: None if not affine."""
+    """Indices of `source` where `indices` read it seen as `view`; None if they are not affine."""
     result: dict[int, Index] = {}
     for left, right in reshape_groups(source, view):
         left = [d for d in left if source[d] != 1]
@@ -131,7 +131,7 @@ class Access(NamedTuple):
 
 def merge_dims(
     domain: Shape, accesses: Sequence[Access], pinned: set[int]
-) -> tuple[Shape, list[int], list[Access], list[Index | None]]:
+) -> tuple[Shape, list[int], list[Access], list[Index]]:
     """Fewer, longer loops over the same elements.
 
     Returns the new domain, the dimensions of the old one that stayed (each stands for itself and
@@ -156,8 +156,7 @@ def merge_dims(
     for number, d in enumerate(kept):
         numbers[d] = dim(number)
     renumbered = [Access(shape, compose(indices, tuple(numbers))) for shape, indices in accesses]
-    values: list[Index | None] = [numbers[d] for d in range(len(domain))]
-    return tuple(sizes[d] for d in kept), kept, renumbered, values
+    return tuple(sizes[d] for d in kept), kept, renumbered, numbers
 
 
 def _without_units(access: Access, rank: int, zero: dict[int, Index]) -> Access:

@@ -78,7 +78,7 @@ class Params:
 
 def _bytes(data: Any) -> memoryview:
     array = np.ascontiguousarray(data)
-    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+    return array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
 _LEAF = {"kind": "leaf"}
@@ -162,6 +162,9 @@ def manifest(
 
 
 def params_hash(params: Params) -> str:
+    """The hash of the block; of nothing where the caller passes the parameters."""
+    if params.mode == "args":
+        return ""
     digest, end = hashlib.sha256(), 0
     for offset, data in zip(params.offsets(), params.buffers(), strict=False):
         digest.update(b"\0" * (offset - end))

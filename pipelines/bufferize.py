@@ -6,6 +6,7 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from . import outline, plan_memory, schedule
+from .builders import walk
 from .stages import run_passes
 
 # No CSE before this: it would merge buffers that must stay apart, and copies would follow.
@@ -27,12 +28,11 @@ def _replace_strided_copies(module: ir.Module) -> None:
     """memref.copy of anything but whole buffers becomes a call of MLIR's C runtime: use loops."""
     copies = []
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
+    def visit(op: ir.Operation) -> None:
         if op.name == "memref.copy" and not all(_dense(value.type) for value in op.operands):
             copies.append(op)
-        return ir.WalkResult.ADVANCE
 
-    module.operation.walk(visit)
+    walk(module, visit)
     for op in copies:
         source, target = op.operands
         with ir.InsertionPoint(op), op.location:

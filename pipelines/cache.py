@@ -24,6 +24,7 @@ from mlir import ir
 from ..dialects.diagnostics import user_location
 from . import artifact, cpu
 from .artifact import Interface
+from .builders import walk
 from .cpu import Options
 
 #: What the libraries in the cache may take together; the least recently used go first.
@@ -36,7 +37,7 @@ _SOURCES = {".py", ".so", ".td", ".cpp", ".h"}
 def library(
     module: ir.Module, interface: Interface, options: Options | None = None
 ) -> Iterator[pathlib.Path]:
-    """The library of @main of `module` (which is consumed), as a path that is good inside `with`."""
+    """The library of @main of `module` (which is consumed); its path is good inside `with`."""
     options = options or Options()
     with contextlib.ExitStack() as stack:
         try:
@@ -77,9 +78,8 @@ def _key(module: ir.Module, interface: Interface, options: Options) -> str:
         "compiler": _compiler(),
     }
     digest.update(json.dumps(described, sort_keys=True).encode())
-    if params.mode != "args":
-        digest.update(artifact.params_hash(params).encode())
-    digest.update(module.operation.get_asm(enable_debug_info=False).encode())
+    digest.update(artifact.params_hash(params).encode())
+    digest.update(str(module.operation.get_asm(enable_debug_info=False)).encode())
     return digest.hexdigest()
 
 
@@ -87,12 +87,11 @@ def _error_locations(module: ir.Module) -> list[str]:
     """The user's lines that the manifest will name: those of ops with a message."""
     found = []
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
+    def visit(op: ir.Operation) -> None:
         if "message" in op.attributes:
             found.append(str(user_location(op.location)))
-        return ir.WalkResult.ADVANCE
 
-    module.operation.walk(visit)
+    walk(module, visit)
     return found
 
 

@@ -7,11 +7,13 @@ scalar function that multiplies with as many digits of 2/pi as matter (Payne and
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from mlir import ir
-from mlir.dialects import arith, func, math, memref, scf, vector
+from mlir.dialects import arith, func, memref, scf, vector
 
+from .builders import block_of, dense, for_loop
 from .float_body import Body
 from .scalars import constant, like
 
@@ -33,10 +35,11 @@ _HALF_PI = [
 _TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")
 # Binary digits of 2/pi after one word of zeros: enough for the largest f64.
 _TWO_OVER_PI_WORDS = (
-    "0000000000000000 a2f9836e4e441529 fc2757d1f534ddc0 db6295993c439041 fe5163abdebbc561 b7246e3a424dd2e0 "
-    "06492eea09d1921c fe1deb1cb129a73e e88235f52ebb4484 e99c7026b45f7e41 3991d639835339f4 9c845f8bbdf9283b "
-    "1ff897ffde05980f ef2f118b5a0a6d1f 6d367ecf27cb09b7 4f463f669e5fea2d 7527bac7ebe5f17b 3d0739f78a5292ea "
-    "6bfb5fb11f8d5d08 56033046fc7b6bab f0cfbc209af4361d"
+    "0000000000000000 a2f9836e4e441529 fc2757d1f534ddc0 db6295993c439041 fe5163abdebbc561 "
+    "b7246e3a424dd2e0 06492eea09d1921c fe1deb1cb129a73e e88235f52ebb4484 e99c7026b45f7e41 "
+    "3991d639835339f4 9c845f8bbdf9283b 1ff897ffde05980f ef2f118b5a0a6d1f 6d367ecf27cb09b7 "
+    "4f463f669e5fea2d 7527bac7ebe5f17b 3d0739f78a5292ea 6bfb5fb11f8d5d08 56033046fc7b6bab "
+    "f0cfbc209af4361d"
 )
 _TABLE = "pb.two_over_pi"
 _DYNAMIC = ir.ShapedType.get_dynamic_size()
@@ -56,7 +59,7 @@ def digits_table() -> None:
         _TABLE,
         ir.MemRefType.get([len(words)], ir.IntegerType.get_signless(64)),
         sym_visibility="private",
-        initial_value=ir.DenseElementsAttr.get(words),
+        initial_value=dense(words),
         constant=True,
     )
 
@@ -86,7 +89,7 @@ def _quadrant(b: Body, r: ir.Value, r_low: ir.Value | None, quadrant: ir.Value) 
 
 
 def _near(b: Body, x: ir.Value, shift: int) -> ir.Value:
-    """sin(x + shift pi/2) for |x| < _LARGE; garbage but no trap beyond; NaN for NaN and infinities."""
+    """sin(x + shift pi/2) for |x| < _LARGE, NaN for NaN and infinities; no trap beyond."""
     wide = b if b.bits == 64 else Body(like(b.type, ir.F64Type.get()))
     argument = x if wide is b else arith.extf(wide.type, x)
     q, quadrant = wide.round(wide.mul(argument, _TWO_OVER_PI))
@@ -106,7 +109,7 @@ def _near(b: Body, x: ir.Value, shift: int) -> ir.Value:
 
 
 def far(b: Body, x: ir.Value, shift: int) -> ir.Value:
-    """The same for one large finite f64, by multiplying with as many digits of 2/pi as matter (Payne and Hanek, 1983)."""
+    """The same for one large finite f64."""
     bits = b.as_integer(x)
     exponent = arith.subi(
         arith.andi(arith.shrui(bits, b.i(52)), b.i(0x7FF)), b.i(1075)
@@ -123,7 +126,7 @@ def far(b: Body, x: ir.Value, shift: int) -> ir.Value:
         memref.load(table, [arith.addi(word, constant(ir.IndexType.get(), j))]) for j in range(4)
     ]
     window = []
-    for first, second in zip(words, words[1:], strict=False):
+    for first, second in pairwise(words):
         # The next word's top bits, shifted in two steps since a shift by 64 is undefined.
         carried = arith.shrui(arith.shrui(second, b.i(1)), arith.xori(offset, b.i(63)))
         window.append(arith.ori(arith.shli(first, offset), carried))
@@ -170,9 +173,9 @@ def circular(b: Body, x: ir.Value, name: str) -> ir.Value:
 
     if not isinstance(b.type, ir.VectorType):
         choice = scf.IfOp(large, [b.type], has_else=True)
-        with ir.InsertionPoint(choice.then_block):
+        with block_of(choice.then_block):
             scf.YieldOp([far_from(x)])
-        with ir.InsertionPoint(choice.else_block):
+        with block_of(choice.else_block):
             scf.YieldOp([near])
         return choice.results[0]
     return _far_lanes(b, x, near, large, far_from)
@@ -182,23 +185,23 @@ def _far_lanes(
     b: Body, x: ir.Value, near: ir.Value, large: ir.Value, far_from: Callable[[ir.Value], ir.Value]
 ) -> ir.Value:
     """`near` with the large lanes replaced, one at a time; hardly ever runs."""
-    i1, index = ir.IntegerType.get_signless(1), ir.IndexType.get()
+    i1 = ir.IntegerType.get_signless(1)
+    assert isinstance(b.type, ir.VectorType)
     lanes = b.type.shape[0]
     anywhere = vector.reduction(i1, vector.CombiningKind.OR, large)
     choice = scf.IfOp(anywhere, [b.type], has_else=True)
-    with ir.InsertionPoint(choice.else_block):
+    with block_of(choice.else_block):
         scf.YieldOp([near])
-    with ir.InsertionPoint(choice.then_block):
-        bounds = [constant(index, n) for n in (0, lanes, 1)]
-        loop = scf.ForOp(*bounds, [near])
+    with block_of(choice.then_block):
+        loop = for_loop(lanes, 1, near)
         with ir.InsertionPoint(loop.body):
             lane, current = loop.induction_variable, loop.inner_iter_args[0]
             here = vector.extract(large, [lane], [_DYNAMIC])
             one = scf.IfOp(here, [b.type], has_else=True)
-            with ir.InsertionPoint(one.then_block):
+            with block_of(one.then_block):
                 value = far_from(vector.extract(x, [lane], [_DYNAMIC]))
                 scf.YieldOp([vector.insert(value, current, [lane], [_DYNAMIC])])
-            with ir.InsertionPoint(one.else_block):
+            with block_of(one.else_block):
                 scf.YieldOp([current])
             scf.YieldOp([one.results[0]])
         scf.YieldOp([loop.results[0]])

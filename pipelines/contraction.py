@@ -1,4 +1,4 @@
-"""Lowering of dot_general: a fused product and sum where it is small, else blocks for schedule.py."""
+"""Lowering of dot_general: a fused sum of products where it is small, else register blocks."""
 
 from __future__ import annotations
 

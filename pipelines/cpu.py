@@ -122,9 +122,9 @@ def build(
     interface: Interface,
     directory: pathlib.Path,
     options: Options | None = None,
-    watch: Callable[[str, Compilation], None] | None = None,
+    watch: Callable[[str, stages.State], None] | None = None,
 ) -> pathlib.Path:
-    """Compiles @main of `module` (which is consumed) and writes NAME.so and NAME.h; returns NAME.so."""
+    """Compiles @main of `module` (which is consumed) to NAME.so and NAME.h; returns NAME.so."""
     c = Compilation(module, interface, options or Options())
     with contextlib.closing(c):
         stages.run(STAGES, c, watch=watch)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+Bytes = bytes | bytearray | memoryview | mmap.mmap
 _MACHINES = {"x86_64": 62, "aarch64": 183}
 _HEADER, _SECTION, _SYMBOL = "<16sHHIQQQIHHHHHH", "<IIQQQQIIQQ", "<IBBHQQ"
 _PROGBITS, _SYMTAB, _STRTAB, _DYNSYM = 1, 2, 3, 11
@@ -136,7 +137,7 @@ class Found(NamedTuple):
     linked: int
 
 
-def sections(data: bytes | memoryview | mmap.mmap) -> dict[str, Found]:
+def sections(data: Bytes) -> dict[str, Found]:
     """The sections of a 64-bit little-endian ELF file, by name."""
     [start] = struct.unpack_from("<Q", data, 40)
     size, count, names_number = struct.unpack_from("<HHH", data, 58)
@@ -148,7 +149,7 @@ def sections(data: bytes | memoryview | mmap.mmap) -> dict[str, Found]:
     }
 
 
-def dynamic_symbols(data: bytes | memoryview | mmap.mmap) -> tuple[set[str], set[str]]:
+def dynamic_symbols(data: Bytes) -> tuple[set[str], set[str]]:
     """Names of the dynamic symbols that are defined, and of those that are not."""
     found = sections(data)
     defined: set[str] = set()
@@ -163,7 +164,7 @@ def dynamic_symbols(data: bytes | memoryview | mmap.mmap) -> tuple[set[str], set
     return defined, undefined
 
 
-def _text(data: bytes | memoryview | mmap.mmap, start: int) -> str:
+def _text(data: Bytes, start: int) -> str:
     end = start
     while data[end]:
         end += 1

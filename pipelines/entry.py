@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from mlir import ir
 
+from .builders import symbol
+
 NULL_POINTER, BAD_WORKSPACE, NO_PARAMETERS, SMALL_CALL = -1, -2, -3, -4
 #: sizeof(pullback_call) and the offset of its member params, where pointers have 8 bytes.
 CALL_SIZE, PARAMS_OFFSET = 48, 32
@@ -17,7 +19,7 @@ PARAMS_SYMBOL = "pullback_params"
 
 @dataclass(frozen=True)
 class Argument:
-    """Where an argument of @main comes from: a place in `in` or `out`, or bytes into the parameters.
+    """Where an argument of @main comes from: a place in `in` or `out`, a byte of the parameters.
 
     Buffers without elements are not passed: their pointers may be NULL.
     """
@@ -108,7 +110,7 @@ def text(
     return _module(name, lines, len(passed), embedded and has_parameters)
 
 
-def _call_block(lines, fresh, emit, offset, fail_if, embedded, has_parameters) -> str:  # noqa: ANN001
+def _call_block(lines, fresh, emit, offset, fail_if, embedded, has_parameters) -> str:
     """Checks `call` and finds the parameters: the caller's, else the built-in ones."""
     number = fresh()[2:]
     given = emit('llvm.icmp "ne" %call, %null : !llvm.ptr')
@@ -162,6 +164,6 @@ def add(module: ir.Module, text_: str) -> None:
     with module.context:
         parsed = ir.Module.parse(text_)
         for op in list(parsed.body.operations):
-            if ir.StringAttr(op.attributes["sym_name"]).value != "main":
+            if symbol(op) != "main":
                 op.operation.detach_from_parent()
                 module.body.append(op)

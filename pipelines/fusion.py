@@ -1,8 +1,9 @@
 """Cuts the graph of a function into loops: which values are stored, and which loop computes each.
 
 One walk backwards from the results. A value is computed inside the loops that use it if it is
-cheap, or if only one loop uses it, once for each of its elements; otherwise it is stored, by a loop that
-already runs over the same elements if there is one (a loop may store many values), else by its own.
+cheap, or if only one loop uses it, once for each of its elements; otherwise it is stored, by a
+loop that already runs over the same elements if there is one (a loop may store many values), else
+by its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Use:
-    """An element of a node read by a loop: of the node seen as `view` (None: as it is), at `indices`."""
+    """A loop reads an element of a node seen as `view` (None: as it is), at `indices`."""
 
     step: Step
     view: Shape | None

@@ -48,8 +48,8 @@ def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -
     lines = [
         f"/* {_comment(name)}: {_comment(title)}",
         " *",
-        " * Made by pullback. Buffers are dense, row-major, aligned to their elements; outputs overlap",
-        " * nothing; buffers without elements may be NULL. A bool is one byte, 0 or 1.",
+        " * Made by pullback. Buffers are dense, row-major, aligned to their elements; outputs",
+        " * overlap nothing; buffers without elements may be NULL. A bool is one byte, 0 or 1.",
         " */",
         f"#ifndef PULLBACK_{macro}_H",
         f"#define PULLBACK_{macro}_H",
@@ -86,8 +86,8 @@ def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -
         lines.append(f" *   {error.status}: {_comment(error.message)} ({_comment(error.where)})")
     lines += [
         " * After a positive status the outputs hold numbers without meaning.",
-        " * call may be NULL: serial, built-in parameters. Calls may run at the same time, each with",
-        " * its own outputs and workspace.",
+        " * call may be NULL: serial, built-in parameters. Calls may run at the same time, each",
+        " * with its own outputs and workspace.",
         " */",
         "#ifdef __cplusplus",
         'extern "C" {',

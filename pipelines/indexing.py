@@ -9,6 +9,7 @@ from mlir import ir
 from mlir.dialects import arith, scf, tensor
 
 from .affine import Indices, dim
+from .builders import for_loop
 from .loop_emission import Emission
 from .loop_graph import Node
 from .scalars import constant
@@ -104,8 +105,7 @@ def scattered(
             if len(at) == len(positions.shape):
                 return add_one(at, into)
             size = positions.shape[len(at)]
-            bounds = [constant(ir.IndexType.get(), n) for n in (0, size, 1)]
-            loop = scf.ForOp(*bounds, [into])
+            loop = for_loop(size, 1, into)
             with ir.InsertionPoint(loop.body):
                 scf.YieldOp([nest([*at, loop.induction_variable], loop.inner_iter_args[0])])
             return loop.results[0]

@@ -1,4 +1,4 @@
-"""LLVM IR text -> machine code, in this process, through the C API of the libLLVM that the MLIR bindings have loaded."""
+"""LLVM IR text -> machine code, in this process, through the C API of the bindings' own libLLVM."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ _DIAGNOSTIC_HANDLER = ctypes.CFUNCTYPE(None, c_void_p, c_void_p)
 def _library() -> ctypes.CDLL:
     import mlir._mlir_libs as libs
 
-    # The one that libMLIRPythonCAPI is linked with: a second LLVM in the process would be another LLVM.
-    path = (pathlib.Path(libs.__file__).parent / "../../llvm/lib/libLLVM.so").resolve()
+    # The one that libMLIRPythonCAPI is linked with: a second copy would be another LLVM.
+    path = (pathlib.Path(str(libs.__file__)).parent / "../../llvm/lib/libLLVM.so").resolve()
     lib = ctypes.CDLL(str(path))
     signatures: dict[str, tuple[object, list[object]]] = {
         "LLVMContextCreate": (c_void_p, []),
@@ -164,7 +164,7 @@ def host() -> Target:
 class Code:
     """One LLVM module in its own context, freed on exit.
 
-    Steps are methods so that `show` can stop after each: `optimized` is LLVM IR, `emit` is machine code.
+    The steps are methods, so that `show` can stop after each.
     """
 
     _ASSEMBLY, _OBJECT = 0, 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlir import ir
 from mlir.dialects import llvm
 
 from ..dialects.errors import InternalError
 from . import entry
+from .builders import symbol, walk
 from .math_library import VECTOR_FUNCTIONS, MathLibrary
 from .outline import INTERNAL
 from .stages import run_passes
@@ -35,25 +38,23 @@ def _check(module: ir.Module) -> None:
     """The translation ends the process on any op that is not of the LLVM dialect."""
     strange: dict[str, None] = {}
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
+    def visit(op: ir.Operation) -> None:
         if not op.name.startswith("llvm."):
             strange[op.name] = None
-        return ir.WalkResult.ADVANCE
 
     for op in module.body.operations:
-        op.operation.walk(visit)
+        walk(op, visit)
     if strange:
         raise InternalError(f"ops left over after lowering to LLVM: {', '.join(strange)}")
     called = {"malloc", "free", "memrefCopy", "aligned_alloc"}
-    for op in module.body.operations:
-        name = ir.StringAttr(op.attributes["sym_name"]).value
-        if name in called:
-            raise InternalError(f"the code would call {name}: a temporary was not planned")
+    if allocating := called & {symbol(op) for op in module.body.operations}:
+        raise InternalError(f"the code would call {', '.join(allocating)}")
 
 
 def translate(module: ir.Module) -> str:
     """The module as LLVM IR text."""
-    text = llvm.translate_module_to_llvmir(module.operation)
+    bindings: Any = llvm
+    text: str = bindings.translate_module_to_llvmir(module.operation)
     attributes = module.operation.attributes
     if VECTOR_FUNCTIONS not in attributes:
         return text

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from mlir import ir
 from mlir.dialects import arith, bufferization, linalg, memref, tensor
 
+from ..dialects.pb.types import element_type
+from ..dialects.pb.types import shape as shape_of
 from .affine import (
     Access,
     Index,
@@ -27,7 +29,6 @@ from .affine import (
 from .fusion import Fusion, Step, read_through
 from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, constant
-
 
 #: On a linalg op: the tile sizes that schedule.py gives its loops.
 TILES = "pb.tiles"
@@ -61,10 +62,16 @@ class Emission:
         #: The memref that a node is to be written to.
         self._outputs = outputs
         self._tensors: dict[tuple[Node, Shape], ir.Value] = {}
+        self._places: dict[Node, tuple[ir.Value, ir.Value | None]] = {}
         self._parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
         self._reduction = ir.Attribute.parse("#linalg.iterator_type<reduction>")
 
     def run(self) -> None:
+        whole = [step.members[0] for step in self._fusion.steps if step.whole]
+        for node in whole:
+            # Here already, so that what is inserted into it can be computed in place.
+            with node.location:
+                self._places[node] = self._destination(node, node.shape)
         for step in self._fusion.steps:
             with step.members[0].location:
                 if step.whole:
@@ -103,7 +110,7 @@ class Emission:
     def inserted(
         self, value: ir.Value, into: ir.Value, offsets: Sequence[int], strides: Sequence[int]
     ) -> ir.Value:
-        sizes = list(value.type.shape)
+        sizes = list(shape_of(value))
         return tensor.insert_slice(value, into, [], [], [], list(offsets), sizes, list(strides))
 
     def from_memory(self, value: ir.Value, element: ir.Type) -> ir.Value:
@@ -139,7 +146,7 @@ class Emission:
     def _emit_whole(self, step: Step) -> None:
         [node] = step.members
         assert isinstance(node, Whole)
-        destination, view = self._destination(node, node.shape)
+        destination, view = self._places[node]
         sources = [self.tensor(source) for source in node.sources]
         result = node.emit(self, destination, *sources)
         self._written(result, view)
@@ -187,7 +194,7 @@ class Emission:
         )
         if sizes := _tiles(domain, accesses):
             generic.operation.attributes[TILES] = ir.DenseI64ArrayAttr.get(sizes)
-        arguments = [value.type.element_type for value in (*inputs, *starts)]
+        arguments = [element_type(value) for value in (*inputs, *starts)]
         block = generic.regions[0].blocks.append(
             *arguments, arg_locs=[step.members[0].location] * len(arguments)
         )
@@ -237,7 +244,7 @@ class Emission:
         order: list[_Read],
         leaves: list[_Read],
         block: ir.Block,
-        dims: Sequence[Index | None],
+        dims: Sequence[Index],
     ) -> None:
         arguments = list(block.arguments)
         values = {
@@ -289,7 +296,7 @@ def _narrowed(value: ir.Value, access: Access, domain: Shape) -> ir.Value:
     if tuple(sizes) == access.shape:
         return value
     rank = len(sizes)
-    type_ = ir.RankedTensorType.get(sizes, value.type.element_type)
+    type_ = tensor_of(sizes, element_type(value))
     return tensor.extract_slice(type_, value, [], [], [], [0] * rank, sizes, [1] * rank)
 
 
@@ -325,7 +332,7 @@ def _index_value(index: Index) -> ir.Value:
 
 def _reshaped(value: ir.Value, shape: Shape) -> ir.Value:
     """The same elements (of a tensor, or of a dense memref) under another shape; never a copy."""
-    source = tuple(value.type.shape)
+    source = shape_of(value)
     if source == shape:
         return value
     dialect = tensor if isinstance(value.type, ir.RankedTensorType) else memref

@@ -1,4 +1,4 @@
-"""The values of one function as loops to be: what an op's `lower` rule builds, and fusion.py cuts into loops.
+"""The values of one function: what `lower` rules build, and fusion.py cuts into loops.
 
 A value is either pointwise (each element computed from elements of others, found by affine
 indices), a reduction, the same elements under another shape, or whole (an emitter of its own).

@@ -15,6 +15,7 @@ from mlir import ir
 from mlir.dialects import arith
 
 from .affine import Index, Shape, dim, identity
+from .builders import dense
 from .contraction import contraction
 from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
@@ -128,8 +129,8 @@ class Lowering:
         if not array.size:
             return self.full(array.shape, element, 0)
         stored = array.astype(np.int8) if array.dtype == np.bool_ else array
-        attribute = ir.DenseElementsAttr.get(np.ascontiguousarray(stored))
-        tensor = arith.ConstantOp(tensor_of(array.shape, element), attribute).result
+        literal: Any = dense(stored)
+        tensor = arith.ConstantOp(tensor_of(array.shape, element), literal).result
         return self.stored(tensor, array.shape, element)
 
     def generated(

@@ -1,8 +1,9 @@
 """The math functions that a module uses, as private functions in it.
 
-Stage `linalg` calls and declares them; their bodies join before the LLVM dialect. Each is a scalar function; vector versions stand beside it and LLVM's loop vectoriser picks them
-(through the "vector-function-abi-variant" attribute). So a body is in a library once, and it may
-branch, which inlined code in a vectorised loop could not.
+Stage `linalg` calls and declares them; their bodies join before the LLVM dialect. Each is a scalar
+function; vector versions stand beside it, and LLVM's loop vectoriser picks them (through the
+attribute "vector-function-abi-variant"). So a body is in a library once, and it may branch, which
+inlined code in a vectorised loop could not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from mlir import ir
 from mlir.dialects import func
 
+from .builders import symbol
 from .circular import SHIFTS, circular, digits_table, far, far_symbol
 from .float_body import Body
 from .scalar_math import RULES
@@ -42,7 +44,7 @@ class MathLibrary:
         vector_functions = []
         symbols = {_symbol(name, type_) for name, type_ in self._used}
         for op in list(module.body.operations):
-            if ir.StringAttr(op.attributes["sym_name"]).value in symbols:
+            if symbol(op) in symbols:
                 op.operation.erase()
         with module.context, ir.InsertionPoint(module.body), ir.Location.name("math"):
             for name, type_ in self._used:

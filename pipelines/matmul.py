@@ -1,19 +1,22 @@
-"""Emission of large contractions: blocks for the cache, panels of y packed, and what is left at the edges.
+"""Emission of large contractions: blocks for the cache, packed panels of y, edges.
 
-The innermost blocks are marked; schedule.py turns them into register-blocked vector code. Sizes
-follow measurements: a tile of MR x NR stays in registers, a panel of KC x NR in the first-level cache.
+The innermost blocks are marked; schedule.py turns them into register-blocked vector code. The
+sizes were measured: a tile stays in registers, a packed panel in the caches near the core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlir import ir
 from mlir.dialects import bufferization, linalg, scf, tensor
 
+from ..dialects.pb.types import element_type
 from .affine import affine_map, dim, identity
-from .loop_emission import Emission
+from .builders import for_loop, index_constant
+from .loop_emission import Emission, tensor_of
 from .scalars import constant
 
 #: On a linalg op: the number of rows of its register tiles.
@@ -79,10 +82,9 @@ class Matmul:
         self, end: int, step: int, carried: ir.Value, body: Callable[[ir.Value, ir.Value], ir.Value]
     ) -> ir.Value:
         """for i = 0 to end by step, carrying a tensor; `end` is a multiple of `step`."""
-        index = ir.IndexType.get()
         if end == step:
-            return body(constant(index, 0), carried)
-        loop = scf.ForOp(*(constant(index, n) for n in (0, end, step)), [carried])
+            return body(index_constant(0), carried)
+        loop = for_loop(end, step, carried)
         with ir.InsertionPoint(loop.body):
             scf.YieldOp([body(loop.induction_variable, loop.inner_iter_args[0])])
         return loop.results[0]
@@ -96,7 +98,7 @@ class Matmul:
         if whole:
             carried = self._loop(whole, _KC, carried, lambda at, c: body(at, _KC, c))
         if whole < k:
-            carried = body(constant(ir.IndexType.get(), whole), k - whole, carried)
+            carried = body(index_constant(whole), k - whole, carried)
         return carried
 
     # Panels of full width, and the columns left over.
@@ -132,7 +134,7 @@ class Matmul:
         """The last columns, in a buffer as wide as whole vectors."""
         left, lanes, m = self.shape.n - first, self.blocking.lanes, self.shape.m
         width = -(-left // lanes) * lanes
-        n = constant(ir.IndexType.get(), first)
+        n = index_constant(first)
         total = emission.filled(emission.empty((m, width), self.element), constant(self.element, 0))
 
         def block(k: ir.Value, depth: int, c: ir.Value) -> ir.Value:
@@ -213,23 +215,20 @@ class Matmul:
             if count != m:
                 target = _extract(tile, [first, 0], [count, width], [count, width])
             product = self._contract(part, block, target, height)
-            tile = product
             if count != m:
-                tile = _insert(product, _source(target), [first, 0], [count, width])
+                product = _insert(product, tile, [first, 0], [count, width])
+            tile = product
         return tile
 
     def _contract(self, part: ir.Value, block: ir.Value, target: ir.Value, height: int) -> ir.Value:
         # Dimensions: row, column, depth.
         x_map = (dim(2), dim(0)) if self.shape.x_transposed else (dim(0), dim(2))
-        maps = [affine_map(3, m) for m in (x_map, (dim(2), dim(1)), (dim(0), dim(1)))]
-        product = linalg.contract(part, block, outs=[target], indexing_maps=maps)
+        rest = (dim(2), dim(1)), (dim(0), dim(1))
+        maps: Any = [affine_map(3, m) for m in (x_map, *rest)]
+        product: Any = linalg.contract(part, block, outs=[target], indexing_maps=maps)
         i64 = ir.IntegerType.get_signless(64)
         product.owner.attributes[MARK] = ir.IntegerAttr.get(i64, height)
         return product
-
-
-def _source(extracted: ir.Value) -> ir.Value:
-    return extracted.owner.operands[0]
 
 
 def _split(places: Sequence[ir.Value | int]) -> tuple[list[ir.Value], list[int]]:
@@ -241,7 +240,7 @@ def _extract(
     value: ir.Value, at: Sequence[ir.Value | int], sizes: list[int], shape: list[int]
 ) -> ir.Value:
     values, static = _split(at)
-    type_ = ir.RankedTensorType.get(shape, value.type.element_type)
+    type_ = tensor_of(shape, element_type(value))
     return tensor.extract_slice(type_, value, values, [], [], static, sizes, [1] * len(sizes))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from mlir import ir
 from mlir.dialects import func
 
+from .builders import symbol
 from .plan_memory import VIEWS, size_of
 
 INTERNAL = "#llvm.linkage<internal>"
@@ -20,11 +21,7 @@ _CLONED = VIEWS | {"arith.constant", "memref.get_global"}
 
 
 def run(module: ir.Module) -> None:
-    main = next(
-        op
-        for op in module.body.operations
-        if ir.StringAttr(op.attributes["sym_name"]).value == "main"
-    )
+    main = next(op for op in module.body.operations if symbol(op) == "main")
     block = main.regions[0].blocks[0]
     with module.context:
         known: dict[str, func.FuncOp] = {}
@@ -60,7 +57,9 @@ def _needed_later(group: list[ir.Operation]) -> bool:
             for use in result.uses:
                 owner = use.owner.operation
                 while owner.block != block:
-                    owner = owner.parent.operation
+                    parent = owner.parent
+                    assert parent is not None
+                    owner = parent.operation
                 if owner not in inside:
                     return True
     return False
@@ -114,7 +113,7 @@ def _merge(made: tuple[func.FuncOp, func.CallOp], known: dict[str, func.FuncOp])
 
 
 def _keep_apart(block: ir.Block, kernels: list[func.FuncOp]) -> None:
-    """Forbids inlining: one loop nest at a time is what the optimiser is best at. Small ones may join."""
+    """Forbids inlining but of a few small ones: the optimiser is best at one nest at a time."""
     calls = [op.attributes["callee"] for op in block.operations if isinstance(op, func.CallOp)]
     for kernel in kernels:
         called = sum(ir.FlatSymbolRefAttr(callee).value == kernel.name.value for callee in calls)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlir import ir
 from mlir.dialects import bufferization, func
 
 from ..dialects.errors import InternalError
+from ..dialects.pb.types import element_type, shape
 from .fusion import Fusion
 from .loop_emission import Emission, in_memory, tensor_of
 from .loop_graph import Node, Reshaped
@@ -66,12 +68,12 @@ def run(module: ir.Module, vector_bytes: int) -> Lowered:
 
 
 def _cost(block: ir.Block) -> dict[str, int]:
-    """Floating-point operations by the ops' own counts; bytes if every input and result moves once."""
-    operations = list(block.operations)
+    """Operations by the ops' own counts; bytes if every input and result moves once."""
+    operations: list[Any] = list(block.operations)
     moved = [*block.arguments, *operations[-1].operands]
     return {
         "flops": sum(op.flops() for op in operations[:-1]),
-        "bytes": sum(size_of(_memref(v.type.shape, v.type.element_type)) for v in moved),
+        "bytes": sum(size_of(_memref(shape(v), element_type(v))) for v in moved),
     }
 
 
@@ -79,7 +81,7 @@ def _declare(
     module: ir.Module, values: Sequence[ir.Value]
 ) -> tuple[func.FuncOp, list[ir.Value | None]]:
     """The new function, and its argument for each value; None where there are no elements."""
-    types = [_memref(value.type.shape, value.type.element_type) for value in values]
+    types = [_memref(shape(value), element_type(value)) for value in values]
     stored = [type_ for type_ in types if size_of(type_)]
     with ir.InsertionPoint(module.body):
         function = func.FuncOp("main.memory", ir.FunctionType.get(stored, []))
@@ -88,8 +90,8 @@ def _declare(
     return function, [next(arguments) if size_of(type_) else None for type_ in types]
 
 
-def _memref(shape: Sequence[int], element: ir.Type) -> ir.Type:
-    return ir.MemRefType.get(list(shape), in_memory(element))
+def _memref(dims: Sequence[int], element: ir.Type) -> ir.Type:
+    return ir.MemRefType.get(list(dims), in_memory(element))
 
 
 def _mark_arguments(function: func.FuncOp, count: int) -> None:
@@ -111,17 +113,17 @@ def _inputs(
 ) -> dict[ir.Value, Node]:
     nodes = {}
     for memref, argument in zip(memrefs, arguments, strict=True):
-        shape, element = tuple(argument.type.shape), argument.type.element_type
+        dims, element = shape(argument), element_type(argument)
         if memref is None:
-            nodes[argument] = lowering.full(shape, element, 0)
+            nodes[argument] = lowering.full(dims, element, 0)
             continue
-        tensor = bufferization.to_tensor(tensor_of(shape, element), memref, restrict=True)
-        nodes[argument] = lowering.stored(tensor, shape, element)
+        tensor = bufferization.to_tensor(tensor_of(dims, element), memref, restrict=True)
+        nodes[argument] = lowering.stored(tensor, dims, element)
     return nodes
 
 
 def _walk(lowering: Lowering, block: ir.Block, nodes: dict[ir.Value, Node]) -> None:
-    operations = list(block.operations)
+    operations: list[Any] = list(block.operations)
     for op in operations[:-1]:
         lowering.location = op.location
         with op.location:

@@ -12,6 +12,7 @@ from mlir import ir
 from mlir.dialects import memref
 
 from ..dialects.errors import InternalError
+from .builders import symbol, walk
 from .scalars import constant
 
 ALIGNMENT = 64
@@ -27,7 +28,7 @@ VIEWS = {
 
 @dataclass(eq=False)
 class Buffer:
-    """One allocation: live from operation `first` to operation `last` of the function, inclusive."""
+    """One allocation, live from operation `first` of the function to operation `last`."""
 
     size: int
     first: int
@@ -39,7 +40,7 @@ class Buffer:
 
 
 def place(buffers: list[Buffer]) -> int:
-    """Gives each buffer its offset; returns the size of the arena. Large ones first, each as low as it fits."""
+    """Gives each buffer its offset: large ones first, as low as they fit. Returns the size."""
     placed: list[Buffer] = []
     end = 0
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
@@ -63,25 +64,18 @@ def size_of(type_: ir.Type) -> int:
 
 def run(module: ir.Module) -> int:
     """Replaces the allocations of @main by slices of a new last argument; returns its size."""
-    main = next(
-        op
-        for op in module.body.operations
-        if ir.StringAttr(op.attributes["sym_name"]).value == "main"
-    )
+    main = next(op for op in module.body.operations if symbol(op) == "main")
     block = main.regions[0].blocks[0]
     with module.context, main.location:
         _hoist(block)
         operations = list(block.operations)
         position = {op.operation: number for number, op in enumerate(operations)}
-        buffers = {
-            op.operation: Buffer(
-                -(-size_of(op.results[0].type) // ALIGNMENT) * ALIGNMENT,
-                number,
-                _last_use(op.results[0], block, position, number),
-            )
-            for number, op in enumerate(operations)
-            if op.operation.name == "memref.alloc"
-        }
+        buffers = {}
+        for op in operations:
+            if op.operation.name == "memref.alloc":
+                size = -(-size_of(op.results[0].type) // ALIGNMENT) * ALIGNMENT
+                uses = _uses(op.results[0], block, position) or [position[op.operation]]
+                buffers[op.operation] = Buffer(size, min(uses), max(uses))
         size = place(list(buffers.values()))
         if size:
             _replace(main, block, buffers, size)
@@ -93,37 +87,34 @@ def _hoist(block: ir.Block) -> None:
     for top in list(block.operations):
         inner: list[ir.Operation] = []
 
-        def visit(op: ir.Operation, into: list[ir.Operation] = inner) -> ir.WalkResult:
+        def visit(op: ir.Operation, into: list[ir.Operation] = inner) -> None:
             if op.name == "memref.alloc":
                 into.append(op)
-            return ir.WalkResult.ADVANCE
 
-        for region in top.regions:
-            for nested in region.blocks:
-                for op in nested.operations:
-                    op.operation.walk(visit)
+        if top.regions:
+            walk(top, visit)
         for op in inner:
             if list(op.operands):
                 raise InternalError("a temporary has no static size")
             op.move_before(top.operation)
 
 
-def _last_use(
-    value: ir.Value, block: ir.Block, position: dict[ir.Operation, int], number: int
-) -> int:
-    last = number
+def _uses(value: ir.Value, block: ir.Block, position: dict[ir.Operation, int]) -> list[int]:
+    """Where the function reads or writes a buffer, directly or through views."""
+    found = []
     for use in value.uses:
         owner = use.owner.operation
-        if owner.name in VIEWS:
-            last = max(last, _last_use(owner.results[0], block, position, number))
         if owner.name == "scf.yield":
             raise InternalError("a temporary leaves a loop")
+        if owner.name in VIEWS:
+            found += _uses(owner.results[0], block, position)
+            continue
         while owner.block != block:
             parent = owner.parent
             assert parent is not None
             owner = parent.operation
-        last = max(last, position[owner])
-    return last
+        found.append(position[owner])
+    return found
 
 
 def _replace(

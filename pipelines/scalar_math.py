@@ -1,4 +1,4 @@
-"""exp, log, tanh, pow and logistic: the bodies of the functions that math_library.py adds to a module.
+"""exp, log, tanh, pow and logistic: bodies of the functions of math_library.py.
 
 Polynomials were fitted at Chebyshev nodes in 60 digits; every special value follows C99
 (NaN, infinities, -0.0, denormals, overflow).
@@ -16,20 +16,21 @@ from .scalars import constant, like
 
 # exp(r) = 1 + r + r^2 P(r), |r| <= ln(2)/2
 _EXP = {
-    64: "0x1.0000000000001p-1 0x1.5555555555556p-3 0x1.5555555553b6cp-5 0x1.1111111110918p-7 0x1.6c16c1794e1dcp-10 "
-    "0x1.a01a01a83ba17p-13 0x1.a019b621f9d08p-16 0x1.71de0be2b5e96p-19 0x1.2894f52583578p-22 0x1.af3ce42b12b24p-26",
+    64: "0x1.0000000000001p-1 0x1.5555555555556p-3 0x1.5555555553b6cp-5 0x1.1111111110918p-7 "
+    "0x1.6c16c1794e1dcp-10 0x1.a01a01a83ba17p-13 0x1.a019b621f9d08p-16 0x1.71de0be2b5e96p-19 "
+    "0x1.2894f52583578p-22 0x1.af3ce42b12b24p-26",
     32: "0x1.0p-1 0x1.555556p-3 0x1.5554e4p-5 0x1.1110ep-7 0x1.6d492p-10 0x1.a12a42p-13",
 }
 # log((1 + s) / (1 - s)) = 2s + s z P(z), z = s^2, for (1 + s) / (1 - s) in [sqrt(1/2), sqrt(2)]
 _LOG = {
-    64: "0x1.5555555555558p-1 0x1.9999999994e76p-2 0x1.2492492e6dfddp-2 0x1.c71c6247410e3p-3 0x1.7462e17b4cdd0p-3 "
-    "0x1.39f8963ccbdc2p-3 0x1.2b9f7fb3de73fp-3",
+    64: "0x1.5555555555558p-1 0x1.9999999994e76p-2 0x1.2492492e6dfddp-2 0x1.c71c6247410e3p-3 "
+    "0x1.7462e17b4cdd0p-3 0x1.39f8963ccbdc2p-3 0x1.2b9f7fb3de73fp-3",
     32: "0x1.555556p-1 0x1.9999eep-2 0x1.245b28p-2 0x1.de0b02p-3",
 }
 # The same with 2/3 taken out: log(..) = 2s + s z (2/3 + z P(z))
 _LOG_TAIL = (
-    "0x1.999999999999fp-2 0x1.249249248e146p-2 0x1.c71c71d8c53b5p-3 0x1.745d09640eef7p-3 0x1.3b18e0ae3818bp-3 "
-    "0x1.10138b989b9b4p-3 0x1.08b7b3fabc5b2p-3"
+    "0x1.999999999999fp-2 0x1.249249248e146p-2 0x1.c71c71d8c53b5p-3 0x1.745d09640eef7p-3 "
+    "0x1.3b18e0ae3818bp-3 0x1.10138b989b9b4p-3 0x1.08b7b3fabc5b2p-3"
 )
 _LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 _LN2 = {  # high part times an exponent is exact

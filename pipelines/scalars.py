@@ -1,4 +1,4 @@
-"""Emitter of scalar arithmetic for the loop bodies of the linalg stage: what an op's `scalar` rule is written with.
+"""Scalar arithmetic for loop bodies: what the `scalar` rule of an op is written with.
 
 An i1 here is a truth value; in memory it is a byte (see pb_to_linalg.py).
 Elements may also be vectors: the bodies of the math functions are emitted once for each width.
@@ -7,7 +7,7 @@ Elements may also be vectors: the bodies of the math functions are emitted once 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlir import ir
 from mlir.dialects import arith, math
@@ -66,7 +66,7 @@ def width(type_: ir.Type) -> int:
 def constant(type_: ir.Type, number: float | int) -> ir.Value:
     scalar = element(type_)
     if isinstance(scalar, ir.FloatType):
-        attribute: ir.Attribute = ir.FloatAttr.get(scalar, float(number))
+        attribute: Any = ir.FloatAttr.get(scalar, float(number))
     else:
         attribute = ir.IntegerAttr.get(scalar, int(number))
     if isinstance(type_, ir.VectorType):
@@ -107,7 +107,7 @@ class Scalars:
         return arith.andi(x, y) if is_truth(x) else arith.muli(x, y)
 
     def div(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Floats: IEEE. Integers: truncated; x / 0 is 0 and INT_MIN / -1 wraps, for neither may trap."""
+        """Integers: truncated; x / 0 is 0 and INT_MIN / -1 wraps, for neither may trap."""
         if is_float(x):
             return arith.divf(x, y)
         if is_truth(x):
@@ -199,7 +199,7 @@ class Scalars:
         bits = width(to)
         if bits == 1:
             return self.compare("ne", x, constant(x.type, 0))
-        # Out of range is undefined in LLVM: clamp first, in the float type, to values it holds exactly.
+        # Out of range is undefined in LLVM: sort it out first, in the float type.
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1)
         inside = self.all(
             self.compare("ge", x, constant(x.type, low)),

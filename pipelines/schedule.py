@@ -1,8 +1,9 @@
 """Stage `scheduled`: transform-dialect schedules for what matmul.py and loop_emission.py marked.
 
-Loops across rows are tiled. A marked block of a contraction is tiled to its register tile and to single steps of the contracted dimension, and
-vectorised; its accumulators move out of the innermost loop. After bufferisation `finish` turns the
-vector contractions into outer products, that is, fused multiply-adds.
+Loops across rows are tiled. A marked block of a contraction is tiled to its register tile and to
+single steps of the contracted dimension, and vectorised; its accumulators move out of the innermost
+loop. After bufferisation `finish` turns the vector contractions into outer products, that is, fused
+multiply-adds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from mlir import ir
 from mlir.dialects.transform import interpreter
 
 from ..dialects.errors import InternalError
+from .builders import symbol, walk
 from .loop_emission import TILES
 from .matmul import MARK
 
@@ -82,14 +84,13 @@ def _marks(module: ir.Module) -> _Marks:
     rows: set[int] = set()
     tiles: set[tuple[int, ...]] = set()
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
+    def visit(op: ir.Operation) -> None:
         if op.name == "linalg.contract" and MARK in op.attributes:
             rows.add(ir.IntegerAttr(op.attributes[MARK]).value)
         if op.name == "linalg.generic" and TILES in op.attributes:
             tiles.add(tuple(ir.DenseI64ArrayAttr(op.attributes[TILES])))
-        return ir.WalkResult.ADVANCE
 
-    module.operation.walk(visit)
+    walk(module, visit)
     return _Marks(sorted(rows), sorted(tiles))
 
 
@@ -119,7 +120,7 @@ def run(module: ir.Module) -> None:
         if not (marks.rows or marks.tiles):
             return
         for op in module.body.operations:
-            if ir.StringAttr(op.attributes["sym_name"]).value == "main":
+            if symbol(op) == "main":
                 op.attributes[_SCHEDULED] = ir.UnitAttr.get()
         steps = "".join(_tiling(number, sizes) for number, sizes in enumerate(marks.tiles))
         steps += "".join(_BLOCK.format(rows=rows, mark=MARK) for rows in marks.rows)
@@ -142,10 +143,9 @@ def finish(module: ir.Module) -> None:
 def _has_contraction(function: ir.OpView) -> bool:
     found = False
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
+    def visit(op: ir.Operation) -> None:
         nonlocal found
         found = found or op.name == "vector.contract"
-        return ir.WalkResult.INTERRUPT if found else ir.WalkResult.ADVANCE
 
-    function.operation.walk(visit)
+    walk(function, visit)
     return found

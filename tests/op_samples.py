@@ -8,7 +8,7 @@ infinity, a derivative stop); the derivative is still compared with torch's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Sample:
     smooth: bool = True
     #: The derivative differs between forward and reverse mode, on purpose.
     one_way: bool = False
+    #: Of 0.0 and -0.0 either may come out, as in torch.
+    either_zero: bool = False
 
 
 def normal(*shape: int, seed: int = 0) -> Array:
@@ -523,6 +525,9 @@ SAMPLES: dict[str, list[Sample]] = {
         ),
     ],
 }
+
+for _op in ("pb.maximum", "pb.reduce_max"):
+    SAMPLES[_op] = [replace(sample, either_zero=True) for sample in SAMPLES[_op]]
 
 #: Ops that cannot stand alone in a function of tensors, or have no rules yet, and why.
 WITHOUT_SAMPLE = {

@@ -6,11 +6,10 @@ from pathlib import Path
 
 
 def test_lit(tmp_path):
+    lit = [sys.executable, "-c", "from lit.main import main; main()"]
+    options = ["-v", "-j2", f"-Doutput={tmp_path}"]
     run = subprocess.run(
-        [sys.executable, "-c", "from lit.main import main; main()"]
-        + [Path(__file__).with_name("lit"), "-v", "-j2", f"-Doutput={tmp_path}"],
-        capture_output=True,
-        text=True,
+        [*lit, *options, Path(__file__).with_name("lit")], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Passed" in run.stdout

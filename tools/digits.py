@@ -55,11 +55,16 @@ class Job:
 JOBS = [
     Job(
         "digits_gradients",
-        "per-sample gradients",
+        f"gradients of each of {BATCH} digits",
         lambda func: func.vmap(func.grad(loss), in_dims=(None, 0, 0)),
         BATCH,
     ),
-    Job("digits_hessian", "Hessian", lambda func: func.hessian(mean_loss), SAMPLES_IN_HESSIAN),
+    Job(
+        "digits_hessian",
+        f"Hessian over {SAMPLES_IN_HESSIAN} digits",
+        lambda func: func.hessian(mean_loss),
+        SAMPLES_IN_HESSIAN,
+    ),
 ]
 
 
@@ -124,9 +129,8 @@ def main() -> None:
     accuracy = (logits.argmax(1) == labels).double().mean().item()
     console.print(f"softmax regression on {len(images)} digits: {accuracy:.1%} right")
 
-    numbers = ("samples", "library", "built in", "a call", "torch.func", "error")
-    columns = [Column(name, justify="right") for name in numbers]
-    table = Table("function", *columns, box=SIMPLE, pad_edge=False)
+    numbers = ("library", "built in", "a call", "torch.func", "error")
+    table = Table("function", *(Column(name, justify="right") for name in numbers), box=SIMPLE)
     worst = 0.0
     for job in JOBS:
         arguments = (params, images[: job.samples], labels[: job.samples])
@@ -145,7 +149,6 @@ def main() -> None:
         worst = max(worst, error)
         table.add_row(
             job.title,
-            str(job.samples),
             size(library.stat().st_size),
             f"{built:.2f} s",
             duration(ours),

@@ -40,9 +40,7 @@ _aten = torch.ops.aten
 WRONG_DERIVATIVES = frozenset(
     {
         _aten.sinc.default,
-        _aten.std_mean.correction,
         _aten.dist.default,
-        _aten.logaddexp.default,
         _aten.logit.default,
     }
 )
@@ -51,7 +49,7 @@ _RANDOM = "random numbers are not supported yet; pass them in as an argument"
 _HELP = {
     "convolution": "convolutions are not supported yet; a matrix product can express small ones",
     "erf": "erf is not supported yet; for gelu use approximate='tanh'",
-    "scatter": "use scatter_add on zeros",
+    "scatter_reduce": "use scatter_add",
     "index_reduce": "use index_add",
     "sort": "sorting is not supported yet; max and min along a dimension are",
     "topk": "sorting is not supported yet; max and min along a dimension are",

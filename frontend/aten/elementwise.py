@@ -95,6 +95,30 @@ def expm1(e: Emitter, x: ir.Value) -> ir.Value:
     return e.b.mul(half, e.b.add(e.b.exp(x), e.like(x, 1)))
 
 
+def sinh(e: Emitter, x: ir.Value) -> ir.Value:
+    (x,) = e.operands(x)
+    return e.b.mul(e.b.sub(expm1(e, x), expm1(e, e.b.neg(x))), e.like(x, 0.5))
+
+
+def cosh(e: Emitter, x: ir.Value) -> ir.Value:
+    (x,) = e.operands(x)
+    return e.b.mul(e.b.add(e.b.exp(x), e.b.exp(e.b.neg(x))), e.like(x, 0.5))
+
+
+def hypot(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    x, y = e.operands(x, y)
+    return e.b.sqrt(e.b.add(e.b.mul(x, x), e.b.mul(y, y)))
+
+
+def logaddexp(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    x, y = e.operands(x, y)
+    top = e.b.stop_gradient(e.b.maximum(x, y))
+    infinite = e.b.compare("eq", absolute(e, top), e.like(top, float("inf")))
+    top = e.b.select(infinite, e.like(top, 0), top)
+    parts = [e.b.exp(e.b.sub(part, top)) for part in (x, y)]
+    return e.b.add(e.b.log(e.b.add(*parts)), top)
+
+
 def xlogy(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     x, y = e.operands(x, y)
     zero = e.like(x, 0)
@@ -271,6 +295,10 @@ RULES: dict[Any, Any] = {
     aten.log.default: unary("log"),
     aten.log1p.default: log1p,
     aten.expm1.default: expm1,
+    aten.sinh.default: sinh,
+    aten.cosh.default: cosh,
+    aten.hypot.default: hypot,
+    aten.logaddexp.default: logaddexp,
     aten.xlogy.Tensor: xlogy,
     aten.xlogy.Scalar_Self: xlogy,
     aten.xlogy.Scalar_Other: xlogy,

@@ -12,7 +12,7 @@ import torch
 from mlir import ir
 
 from .elementwise import scaled
-from .emitter import Emitter, count, dtype_of, shape, wrap
+from .emitter import Emitter, Operand, count, dtype_of, shape, wrap
 
 aten = torch.ops.aten
 
@@ -79,43 +79,52 @@ def index_put(
     updates = e.b.transpose(e.tensor(value, target, dtype_of(x)), _to_front(at, rank, len(target)))
     if accumulate:
         return e.b.scatter_add(x, updates, positions, axes, in_bounds=True)
-    return _overwrite(e, x, value, updates, positions, axes)
+    return _overwrite(e, x, updates, positions, axes, count(shape(value)) == 1)
 
 
 def _overwrite(
     e: Emitter,
     x: ir.Value,
-    value: ir.Value | None,
     updates: ir.Value,
     positions: list[ir.Value],
     axes: list[int],
-    batch_dims: int = 0,
+    equal: bool,
 ) -> ir.Value:
-    """x with updates in place of what was there; only where order cannot matter."""
-    single = value is None or count(shape(value)) == 1 or count(shape(positions[0])) == 1
-    if not single:
-        raise NotImplementedError(
-            "writing different values at positions given by a tensor; "
-            "use accumulate=True, index_add or scatter_add on zeros"
-        )
-    hits = e.b.scatter_add(
-        e.full(shape(x), 0, torch.int32),
-        e.full(shape(updates), 1, torch.int32),
-        positions,
-        axes,
-        batch_dims,
-        in_bounds=True,
-    )
-    hit = e.b.compare("gt", hits, e.like(hits, 0))
-    if value is not None and count(shape(value)) == 1:
-        new = e.broadcast(e.b.reshape(e.convert(value, dtype_of(x)), ()), shape(x))
-    elif value is None:  # all updates are the same number
-        window = [0] * len(shape(updates))
-        one = e.b.slice(updates, window, [1] * len(window), [1] * len(window))
+    """x with updates in place of what was there; ``equal``: all updates are the same number."""
+    if not equal and count(shape(positions[0])) > 1:
+        last = _last_writers(e, x, positions, axes)
+        last = e.b.broadcast(last, shape(updates), range(len(shape(last))))
+        updates = e.b.select(last, updates, e.like(updates, 0))
+    ones = e.full(shape(updates), 1, torch.int32)
+    zeros = e.full(shape(x), 0, torch.int32)
+    hits = e.b.scatter_add(zeros, ones, positions, axes, in_bounds=True)
+    if equal:
+        start = [0] * len(shape(updates))
+        one = e.b.slice(updates, start, [1] * len(start), [1] * len(start))
         new = e.broadcast(e.b.reshape(one, ()), shape(x))
     else:
         new = e.b.scatter_add(e.like(x, 0), updates, positions, axes, in_bounds=True)
-    return e.b.select(hit, new, x)
+    return e.b.select(e.b.compare("gt", hits, e.like(hits, 0)), new, x)
+
+
+def _last_writers(e: Emitter, x: ir.Value, positions: list[ir.Value], axes: list[int]) -> ir.Value:
+    """Which updates no later one overwrites: all pairs are compared."""
+    number = count(shape(positions[0]))
+    if number > 1024:
+        raise NotImplementedError(
+            "writing at more than 1024 positions given by a tensor; use index_add or scatter_add "
+            "on zeros"
+        )
+    place = e.full((number,), 0, torch.int64)
+    for position, axis in zip(positions, axes, strict=True):
+        flat = e.convert(e.b.reshape(position, (number,)), torch.int64)
+        place = e.b.add(e.b.mul(place, e.like(place, shape(x)[axis])), flat)
+    pairs = (number, number)
+    same = e.b.compare("eq", e.b.broadcast(place, pairs, [0]), e.b.broadcast(place, pairs, [1]))
+    rows, columns = (e.b.iota(pairs, d, e.element(torch.int64)) for d in (0, 1))
+    beaten = e.convert(e.b.mul(same, e.b.compare("gt", columns, rows)), torch.int32)
+    beaten = e.b.reduce_sum(beaten, [1])
+    return e.b.reshape(e.b.compare("eq", beaten, e.like(beaten, 0)), shape(positions[0]))
 
 
 def index_select(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> ir.Value:
@@ -154,6 +163,11 @@ def _along(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> tuple[list[ir.
     return positions, list(range(len(shape(x))))
 
 
+def _vectors(e: Emitter, *xs: ir.Value) -> list[ir.Value]:
+    """torch lets 0-dim tensors stand for vectors of one element."""
+    return [x if shape(x) else e.b.reshape(x, (1,)) for x in xs]
+
+
 def _same_outside(x: ir.Value, y: ir.Value, dim: int) -> bool:
     return all(a == b for d, (a, b) in enumerate(zip(shape(x), shape(y), strict=True)) if d != dim)
 
@@ -161,8 +175,7 @@ def _same_outside(x: ir.Value, y: ir.Value, dim: int) -> bool:
 def gather(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value, sparse_grad: bool = False
 ) -> ir.Value:
-    if not shape(x) or not shape(index):
-        return e.b.reshape(index_select(e, e.b.reshape(x, (count(shape(x)),)), 0, index), ())
+    x, index = _vectors(e, x, index)
     dim = wrap(dim, len(shape(x)))
     last = len(shape(x)) - 1
     if not _same_outside(x, index, dim):
@@ -170,7 +183,7 @@ def gather(
     index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     rows, positions = e.b.move_dim(x, dim, last), e.b.move_dim(index, dim, last)
     out = e.b.gather(rows, [positions], [last], batch_dims=last, in_bounds=True)
-    return e.b.move_dim(out, last, dim)
+    return e.b.reshape(e.b.move_dim(out, last, dim), e.out.shape)
 
 
 def _cut(e: Emitter, source: ir.Value, like: ir.Value) -> ir.Value:
@@ -182,6 +195,7 @@ def _cut(e: Emitter, source: ir.Value, like: ir.Value) -> ir.Value:
 
 
 def scatter_add(e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value) -> ir.Value:
+    x, index, source = _vectors(e, x, index, source)
     dim = wrap(dim, len(shape(x)))
     updates = _cut(e, source, index)
     last = len(shape(x)) - 1
@@ -190,16 +204,21 @@ def scatter_add(e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.V
     index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     rows, updates, index = (e.b.move_dim(t, dim, last) for t in (x, updates, index))
     out = e.b.scatter_add(rows, updates, [index], [last], batch_dims=last, in_bounds=True)
-    return e.b.move_dim(out, last, dim)
+    return e.b.reshape(e.b.move_dim(out, last, dim), e.out.shape)
 
 
-def scatter_value(
-    e: Emitter, x: ir.Value, dim: int, index: ir.Value, value: float, *_: Any
+def scatter(
+    e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: Operand, *_: Any
 ) -> ir.Value:
-    dim = wrap(dim, len(shape(x)))
-    updates = e.full(shape(index), value, dtype_of(x))
-    positions, axes = _along(e, x, dim, index)
-    return _overwrite(e, x, e.full((), value, dtype_of(x)), updates, positions, axes)
+    x, index = _vectors(e, x, index)
+    positions, axes = _along(e, x, wrap(dim, len(shape(x))), index)
+    if isinstance(source, ir.Value):
+        (source,) = _vectors(e, source)
+        out = _overwrite(e, x, _cut(e, source, index), positions, axes, equal=False)
+    else:
+        updates = e.full(shape(index), source, dtype_of(x))
+        out = _overwrite(e, x, updates, positions, axes, equal=True)
+    return e.b.reshape(out, e.out.shape)
 
 
 def _picked(e: Emitter, x: ir.Value, target: ir.Value) -> ir.Value:
@@ -247,6 +266,7 @@ RULES: dict[Any, Any] = {
     aten.embedding.default: embedding,
     aten.gather.default: gather,
     aten.scatter_add.default: scatter_add,
-    aten.scatter.value: scatter_value,
+    aten.scatter.value: scatter,
+    aten.scatter.src: scatter,
     aten.nll_loss_forward.default: nll_loss,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from mlir import ir
 
@@ -115,6 +116,17 @@ def cdist(e: Emitter, x: ir.Value, y: ir.Value, p: float, *_: Any) -> ir.Value:
     return safe_sqrt(e, e.b.reduce_sum(e.b.mul(difference, difference), [last]))
 
 
+def pdist(e: Emitter, x: ir.Value, p: float = 2) -> ir.Value:
+    if p != 2:
+        raise NotImplementedError("pdist with p other than 2")
+    pairs = [np.array(i) for i in np.triu_indices(shape(x)[0], 1)]
+    left, right = (
+        e.b.gather(x, [e.b.constant(i, e.element(torch.int64))], [0], in_bounds=True) for i in pairs
+    )
+    difference = e.b.sub(left, right)
+    return safe_sqrt(e, e.b.reduce_sum(e.b.mul(difference, difference), [1]))
+
+
 def bilinear(e: Emitter, x: ir.Value, y: ir.Value, weight: ir.Value, bias: Maybe = None) -> Any:
     """sum over i and j of x[.., i] weight[k, i, j] y[.., j]."""
     *outer, left = shape(x)
@@ -133,5 +145,6 @@ RULES: dict[Any, Any] = {
     aten.batch_norm.default: batch_norm,
     aten.cosine_similarity.default: cosine_similarity,
     aten._cdist_forward.default: cdist,
+    aten._pdist_forward.default: pdist,
     aten.bilinear.default: bilinear,
 }

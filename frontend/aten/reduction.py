@@ -138,6 +138,11 @@ def deviation(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -> ir.Valu
     return safe_sqrt(e, variance(e, x, dim, **rest))
 
 
+def deviation_and_mean(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -> list[ir.Value]:
+    found, average = variance_and_mean(e, x, dim, **rest)
+    return [safe_sqrt(e, found), average]
+
+
 def vector_norm(
     e: Emitter, x: ir.Value, ord: float = 2, dim: Dims = None, keepdim: bool = False, **_: Any
 ) -> ir.Value:
@@ -259,6 +264,7 @@ RULES: dict[Any, Any] = {
     aten.var.correction: variance,
     aten.var_mean.correction: variance_and_mean,
     aten.std.correction: deviation,
+    aten.std_mean.correction: deviation_and_mean,
     aten.linalg_vector_norm.default: vector_norm,
     aten.norm.Scalar: norm,
     aten.norm.ScalarOpt_dim: norm,

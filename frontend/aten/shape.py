@@ -117,7 +117,7 @@ def constant_pad(e: Emitter, x: ir.Value, pad: list[int], value: float = 0) -> i
 
 
 def flip(e: Emitter, x: ir.Value, dims: list[int]) -> ir.Value:
-    for dim in {wrap(d, len(shape(x))) for d in dims}:
+    for dim in {wrap(d, len(shape(x))) for d in dims if shape(x)}:
         size = shape(x)[dim]
         forward = e.b.iota((size,), 0, e.element(torch.int64))
         backward = e.b.sub(e.like(forward, size - 1), forward)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pullback
 import pytest
@@ -13,8 +17,6 @@ from torch import nn
 from .compare import assert_same
 from .programs import PROGRAMS
 from .whirlwind import normal
-
-Step = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
@@ -146,3 +148,23 @@ def test_updates_between_calls_are_seen() -> None:
     assert_same(forward(x), model(x))
     model.bias = nn.Parameter(torch.ones(2, dtype=torch.float64))
     assert_same(forward(x), model(x))
+
+
+# --- a large model ----------------------------------------------------------------------------
+
+
+def test_a_model_of_100_mb_costs_little_more_than_its_bytes(tmp_path: Path) -> None:
+    """Weights go from the tensors into the library without a form of their own in between."""
+    script = Path(__file__).with_name("large_model.py")
+
+    def measured(width: int) -> dict[str, float]:
+        command = [sys.executable, str(script), str(width), str(tmp_path)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout)
+
+    small, large = measured(25), measured(2500)
+    assert large["library_mb"] > 100
+    assert large["error"] < 1e-5
+    assert large["seconds"] < small["seconds"] + 15  # about one where the disk is fast
+    assert large["own_mb"] < small["own_mb"] + 250
+    assert large["linker_mb"] < small["linker_mb"] + 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pullback
@@ -15,6 +16,7 @@ from pullback.frontend.trace import trace
 from torch.nn import functional
 
 F64 = torch.float64
+PAGE = 4096
 Case = tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]
 
 
@@ -124,3 +126,19 @@ def test_ops_do_not_depend_on_the_dimension(transform: str) -> None:
 def test_ops_of_a_hessian_do_not_depend_on_the_dimension(name: str) -> None:
     counted = [ops(pullback.hessian(f), *args) for f, args in (cases(n)[name] for n in (3, 300))]
     assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize("name", [*cases(3), *TRANSFORMS])
+def test_the_library_does_not_grow_with_the_dimension(name: str, tmp_path: Path) -> None:
+    """Vector code and its remainders come with the first whole vector, and then no more."""
+
+    def size(n: int) -> int:
+        if name in TRANSFORMS:
+            function, args = TRANSFORMS[name](one_layer), (ones(n, 2),)
+        else:
+            function, args = cases(n)[name]
+            function = pullback.hessian(function)
+        return pullback.compile(function, *args, name="f", out=tmp_path).path.stat().st_size
+
+    assert size(300) <= 1.5 * size(40)
+    assert size(300) <= size(3) + PAGE * 8

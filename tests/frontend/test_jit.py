@@ -287,3 +287,21 @@ def test_jit_inside_a_trace_is_inlined_and_methods_bind():
 
 def test_functions_without_arguments():
     assert_close(pb.jit(lambda: torch.arange(3) * 2)(), torch.arange(3) * 2)
+
+
+def test_arguments_that_are_not_plain_count_by_value():
+    counter = Counter(lambda x, s: x * len(s) if isinstance(s, set) else x / s)
+    x = torch.ones(3)
+    counter.check(x, {1}, runs=1)
+    counter.check(x, {1, 2}, runs=2)
+    counter.check(x, 0.0, runs=3)
+    counter.check(x, -0.0, runs=4)
+
+
+def test_torch_func_does_not_mix_with_ours():
+    f = pb.jit(torch.sin)
+    for _ in range(2):
+        with pytest.raises(pb.CaptureError, match=r"inside a transform of torch\.func"):
+            torch.func.vmap(f)(torch.ones(3))
+    with pytest.raises(pb.CaptureError, match=r"a transform of torch\.func inside"):
+        pb.jit(torch.func.grad(lambda x: x.sin().sum()))(torch.ones(3))

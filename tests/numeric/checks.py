@@ -25,8 +25,13 @@ STEP, DIFFERENCES = 1e-3, 1e-8
 LANES = 3
 
 
-def close(actual: Array, expected: Array, order: int = 1, tolerance: float = 0.0) -> None:
-    """Equal shape and dtype; floats within the tolerance of each element, or of the whole."""
+def close(
+    actual: Array, expected: Array, order: int = 1, tolerance: float = 0.0, scale: float = 0.0
+) -> None:
+    """Equal shape and dtype; floats within the tolerance, of each element or of the whole.
+
+    `scale`: that of what was computed with, if the result may cancel to zero.
+    """
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), (
         f"{actual.dtype}{actual.shape} instead of {expected.dtype}{expected.shape}"
     )
@@ -35,8 +40,15 @@ def close(actual: Array, expected: Array, order: int = 1, tolerance: float = 0.0
         return
     limit = tolerance or order * TOLERANCE[expected.dtype]
     finite = np.abs(expected[np.isfinite(expected)])
-    scale = min(1.0, finite.max()) if finite.size else 1.0
+    scale = scale or (min(1.0, finite.max()) if finite.size else 1.0)
     np.testing.assert_allclose(actual, expected, rtol=limit, atol=limit * scale)
+
+
+def same_zeros(actual: Array, expected: Array) -> None:
+    """-0.0 where it should be."""
+    if expected.dtype.kind == "f":
+        zero = expected == 0
+        np.testing.assert_array_equal(np.signbit(actual[zero]), np.signbit(expected[zero]))
 
 
 def all_close(actual: Sequence[Array], expected: Sequence[Array], **options: float) -> None:
@@ -93,6 +105,8 @@ def against_torch(sample: Sample, dtype: type) -> None:
     expected = sample.torch(*tensors)
     (value,) = f.program.run("f", *operands)
     close(value, expected.detach().numpy())
+    if not sample.either_zero:
+        same_zeros(value, expected.detach().numpy())
     if not derivable:
         return
     cts = cotangents(f, 70)

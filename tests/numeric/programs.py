@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from mlir import ir
@@ -126,3 +127,15 @@ class Program:
         if not self.expanded:
             self.expand()
         return evaluate(self.module, name, [np.asarray(array) for array in arrays])
+
+    def join(self, functions: Sequence[Function]) -> Function:
+        """@main: all functions side by side, operands after operands, results after results."""
+
+        def emit(b: Builder, *args: ir.Value) -> list[ir.Value]:
+            given, results = iter(args), []
+            for function in functions:
+                results += function.call(b, *islice(given, len(function.inputs)))
+            return results
+
+        inputs = [type_ for function in functions for type_ in function.inputs]
+        return self.define(inputs, emit, public="main")

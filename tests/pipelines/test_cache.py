@@ -1,4 +1,4 @@
-"""The compile cache: hits, what makes a different entry, and processes that get in each other's way."""
+"""The compile cache: hits, what makes another entry, processes in each other's way."""
 
 from __future__ import annotations
 

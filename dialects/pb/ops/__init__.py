@@ -1,6 +1,15 @@
 """One class per op, in families. Importing a family registers its ops."""
 
-from . import contraction, control, creation, elementwise, indexing, reduction, structure
+from . import (
+    contraction,
+    control,
+    creation,
+    elementwise,
+    indexing,
+    reduction,
+    selection,
+    structure,
+)
 
 __all__ = [
     "contraction",
@@ -9,5 +18,6 @@ __all__ = [
     "elementwise",
     "indexing",
     "reduction",
+    "selection",
     "structure",
 ]

@@ -11,7 +11,7 @@ from mlir import ir
 from .. import _pb_ops_gen as gen
 from ..families import Bilinear, Elementwise, Linear, defining, splat
 from ..opdef import ZERO, Tangent, register
-from ..types import DTYPES, dtype, element_type, is_float
+from ..types import is_float
 
 if TYPE_CHECKING:
     from ..builder import Builder
@@ -296,107 +296,3 @@ class Logistic(Elementwise):
 
     def scalar(self, m: Any, x: ir.Value) -> ir.Value:
         return m.logistic(x)
-
-
-_COMPARISONS = {
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}
-
-
-@register(gen.CompareOp)
-class Compare(Elementwise):
-    torch = ("aten.eq.Tensor", "aten.lt.Tensor", "aten.ge.Tensor")
-
-    def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
-        return ZERO
-
-    def reference(self, x: Any, y: Any) -> Any:
-        return _COMPARISONS[self.predicate.value](x, y)
-
-    def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
-        return m.compare(self.predicate.value, x, y)
-
-
-@register(gen.SelectOp)
-class Select(Elementwise, Linear):
-    linear_in = (1, 2)
-    torch = ("aten.where.self",)
-
-    def jvp(self, b: Builder, pred_dot: Tangent, t_dot: Tangent, f_dot: Tangent) -> Tangent:
-        return b.select(self.pred, t_dot, f_dot)
-
-    def transpose(
-        self, b: Builder, ct: ir.Value, pred: Any, t: Any, f: Any
-    ) -> Sequence[Tangent | None]:
-        t_bar = b.select(pred, ct, ZERO) if t is None else None
-        return None, t_bar, b.select(pred, ZERO, ct) if f is None else None
-
-    def reference(self, pred: Any, on_true: Any, on_false: Any) -> Any:
-        return np.where(pred, on_true, on_false)
-
-    def simplify(self, b: Builder) -> ir.Value | None:
-        if self.on_true == self.on_false:
-            return self.on_true
-        choice = splat(self.pred)
-        if choice is not None:
-            return self.on_true if choice else self.on_false
-        return self.hoist_broadcast(b)
-
-    def scalar(self, m: Any, pred: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
-        return m.select(pred, on_true, on_false)
-
-
-@register(gen.ConvertOp)
-class Convert(Elementwise):
-    torch = ("prims.convert_element_type.default", "aten._to_copy.default")
-
-    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
-        if x_dot is ZERO or not is_float(self.result):
-            return ZERO
-        return b.convert(x_dot, element_type(self.result))
-
-    def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
-        return (b.convert(ct, element_type(self.x)),)
-
-    def reference(self, x: Any) -> Any:
-        return x.astype(dtype(self.result))
-
-    def simplify(self, b: Builder) -> ir.Value | None:
-        if self.x.type == self.result.type:
-            return self.x
-        number = splat(self.x)
-        if number is not None:
-            return b.constant(
-                np.asarray(number, DTYPES[str(element_type(self.x))]), self.result.type
-            )
-        return self.hoist_broadcast(b)
-
-    def scalar(self, m: Any, x: ir.Value) -> ir.Value:
-        return m.convert(x, element_type(self.result))
-
-
-@register(gen.StopGradientOp)
-class StopGradient(Elementwise, Linear):
-    torch = ("aten.detach.default",)
-
-    def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
-        if x_dot is ZERO or not self.reverse_only:
-            return ZERO
-        return b.stop_gradient(x_dot, reverse_only=True)
-
-    def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
-        return (ZERO,)
-
-    def reference(self, x: Any) -> Any:
-        return x
-
-    def flops(self) -> int:
-        return 0
-
-    def lower(self, loops: Any, x: Any) -> Any:
-        return x
