@@ -38,7 +38,7 @@ class Transformed:
     ) -> None:
         if not callable(func):
             raise TypeError(f"{kind}: expected a function, got {type(func).__name__}")
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, func, updated=())
         self.graph_name = f"{kind}_{graph_name(func)}"
         self.text = _text(kind, func, shown)
         self.kind, self.func, self.options, self.record = kind, func, options, record

@@ -38,7 +38,8 @@ class _Call(torch.autograd.Function):
         results, count = forward.run(tensors), len(program.graph.outputs)
         outputs, residuals = results[:count], results[count:]
         ctx.save_for_backward(*tensors, *residuals)
-        ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))
+        tracked = program.tracked(ctx.wrt)
+        ctx.mark_non_differentiable(*(o for o, t in zip(outputs, tracked, strict=True) if not t))
         return tuple(outputs)
 
     @staticmethod

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo.config  # FakeTensorMode would load it, for a second, in the first call
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,6 +34,7 @@ from .state import (
     leaves_of,
     map_tensors,
     read_memory,
+    same_view,
 )
 from .views import VIEWS, Link
 
@@ -289,7 +291,7 @@ class Recorder(TorchDispatchMode):
         target, functional = args[0] if args else None, forbidden.functional_form(func)
         if functional is None or not isinstance(target, torch.Tensor):
             raise self.error(*forbidden.no_functional_form(func))
-        if func is aten.copy_.default and self.same_view(target, args[1]):
+        if func is aten.copy_.default and same_view(*(self.states.get(id(t)) for t in args[:2])):
             return target  # x[1:] += y ends with x[1:] = x[1:]
         self.literals.pop(id(target), None)
         old_shape = target.shape
@@ -309,15 +311,6 @@ class Recorder(TorchDispatchMode):
         self.read(target)
         self.write(self.states[id(target)], value)
         return target
-
-    def same_view(self, x: torch.Tensor, y: torch.Tensor) -> bool:
-        a, b = self.states.get(id(x)), self.states.get(id(y))
-        return (
-            isinstance(a, View)
-            and isinstance(b, View)
-            and a.parent is b.parent
-            and (a.link.target, a.link.args) == (b.link.target, b.link.args)
-        )
 
     def write(self, state: Cell | View, value: Value) -> None:
         if isinstance(state, View):

@@ -105,6 +105,10 @@ _OF_TENSORS = (
     "no values",
     "use torch.stack or torch.cat",
 )
+_REPLACED = (
+    "a tensor's memory is replaced here",
+    "make a new tensor, or write to the old one with copy_()",
+)
 _NO_TAPE = (
     "torch.autograd is not available inside a compiled function",
     "use pullback.grad, vjp or jvp here",
@@ -119,6 +123,8 @@ _FUNCTIONS: dict[Any, tuple[str, str]] = {
     torch.Tensor.data_ptr: _NO_MEMORY,
     torch.Tensor.__dlpack__: _NO_MEMORY,
     torch.Tensor.tolist: _VALUE,
+    torch.Tensor.__format__: _VALUE,
+    torch.Tensor.data.__set__: _REPLACED,
     torch.Tensor.backward: _NO_TAPE,
     torch.Tensor.requires_grad_: _NO_TAPE,
     torch.autograd.grad: _NO_TAPE,

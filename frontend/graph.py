@@ -180,6 +180,23 @@ class Graph:
                 found.update(node.outputs)
         return found
 
+    def tracked(self, sources: Iterable[Value]) -> set[Value]:
+        """The floats computed from ``sources`` with no derivative stop in between."""
+        found = set(sources)
+        for node in self.nodes:
+            target, stopped = node.target, self.grad_enabled and not node.grad_enabled
+            if stopped or isinstance(target, StopGradient):
+                continue
+            if isinstance(target, (Call, Vmap)):
+                graph = target.graph
+                pairs = zip(graph.inputs, node.args, strict=True)
+                inner = graph.tracked(here for here, given in pairs if given in found)
+                pairs = zip(node.outputs, graph.outputs, strict=True)
+                found.update(out for out, result in pairs if result in inner)
+            elif any(value in found for value in node.inputs()):
+                found.update(value for value in node.outputs if value.is_float)
+        return found
+
     def __str__(self) -> str:
         return "\n\n".join(_print_function(graph) for graph in _reachable(self))
 

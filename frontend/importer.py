@@ -15,8 +15,8 @@ from mlir import ir
 from mlir.dialects import func
 
 from ..dialects import pb
-from ..dialects.diagnostics import source_line
-from ..dialects.errors import UnsupportedOpError
+from ..dialects.diagnostics import source_line, translated
+from ..dialects.errors import InternalError, UnsupportedOpError
 from ..dialects.pb.types import tensor
 from .aten import RULES, help_for
 from .aten.emitter import Emitter, mlir_type, supported
@@ -45,7 +45,8 @@ def import_graph(graph: Graph) -> ir.Module:
     context = ir.Context()
     module = ir.Module.create(ir.Location.unknown(context))
     importer = _Importer(module)
-    importer.function(graph, "main", public=True)
+    with translated(InternalError):
+        importer.function(graph, "main", public=True)
     if importer.refused:
         raise _unsupported_error(importer.refused)
     return module

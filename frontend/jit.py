@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
 from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
 from . import reach
 from .capture import current
-from .location import here
+from .guards import Plan, tensor_key
+from .location import here, of_function
 from .program import Program
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
@@ -43,7 +45,7 @@ class Entry:
     """One compile: what must hold for it, where its hidden tensors are, and the program."""
 
     signature: Any
-    plan: reach.Plan
+    plan: Plan
     hidden: list[int | torch.Tensor]  # numbers in the plan, or a literal of the body
     traced: Traced
     program: Program
@@ -80,9 +82,9 @@ def prepare(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Prepared:
     """Finds the program for a call, or captures it."""
-    if peek_interpreter_stack() is not None:
+    if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
         raise CaptureError(
-            "a compiled function is called inside a transform of torch.func",
+            "a compiled function is called inside a transform of torch.func or torch.autograd",
             help="use the transforms of pullback, around the function or in it",
         )
     leaves, signature = signature_of(args, kwargs)
@@ -117,7 +119,7 @@ def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[An
 
 def _leaf_key(leaf: Any) -> Any:
     if isinstance(leaf, torch.Tensor):
-        return ("torch", *reach.tensor_key(leaf))
+        return ("torch", *tensor_key(leaf))
     if isinstance(leaf, np.ndarray):
         return ("numpy", leaf.shape, leaf.dtype)
     if isinstance(leaf, float) and leaf == 0:
@@ -177,6 +179,12 @@ def _compile(
     before = reach.plan(roots, names)
     traced = trace(function, args, kwargs)
     plan = reach.plan(roots, names)
+    if plan.fakes:
+        raise CaptureError(
+            f"the function keeps a tensor made while it was traced, in {plan.fakes[0]}",
+            of_function(function).place,
+            help="return the tensor instead: at a compiled call nothing is kept",
+        )
     plan.forgive(before)
     hidden: list[int | torch.Tensor] = []
     for known in traced.hidden:
@@ -242,7 +250,7 @@ class Jit:
     def __init__(self, func: Callable[..., Any]) -> None:
         if not callable(func):
             raise TypeError(f"jit: expected a function, got {type(func).__name__}")
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, func, updated=())
         self.func = func
         self.graph_name = graph_name(func)
 
@@ -253,6 +261,11 @@ class Jit:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "func":  # while an object is copied
+            raise AttributeError(name)
+        return getattr(self.func, name)  # jit(model).parameters()
 
     def __repr__(self) -> str:
         return f"<jit of {self.graph_name}>"

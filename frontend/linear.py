@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from . import autograd, checks, jit, transforms
+from . import api, autograd, checks, jit, transforms
 from .api import Transformed
 from .capture import Recorder, current
 from .trace import is_tensor
@@ -85,19 +85,21 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
     outs, out_spec = tree_flatten(output)
 
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: Any = None) -> Any:
+        if current() is not None:  # as in vmap(vjp_fn): the point is captured by the trace
+            return api.vjp(func, *primals, has_aux=has_aux)[1](cotangents)
         given, given_spec = tree_flatten(cotangents)
-        recorder = current()
-        if recorder is not None:
-            raise recorder.error(
-                "a vjp function made outside of the trace is used in it",
-                help="call vjp inside the function",
-            )
         given = _as_tensors(given)
         checks.cotangents(given_spec, out_spec, given, outs)
         cast = [_to(ct, value) for ct, value in zip(given, program.graph.outputs, strict=False)]
         return tree_unflatten(pull(cast), spec)
 
+    _belongs_to_user(vjp_fn)
     return (output, vjp_fn, aux) if has_aux else (output, vjp_fn)
+
+
+def _belongs_to_user(function: Any) -> None:
+    """Lets `reach.py` into the closure, where a trace finds the point as captured tensors."""
+    function.__module__ = "__main__"
 
 
 def _to(tensor: torch.Tensor, like: Any) -> torch.Tensor:
@@ -134,9 +136,13 @@ def linearize_at(func: Function, primals: tuple[Any, ...]) -> tuple[Any, Functio
     output, _aux = call.result(values)
 
     def jvp_fn(*tangents: Any) -> Any:
+        if current() is not None:
+            return api.linearize(func, *primals)[1](*tangents)
         flat, flat_spec = tree_flatten(tangents)
         checks.linear_tangents(_as_tensors(flat), flat_spec, _as_tensors(leaves), spec)
         return tree_unflatten(push(flat), tree_flatten(output)[1])
+
+    _belongs_to_user(jvp_fn)
 
     def _record_push(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inner, flat = args

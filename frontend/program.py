@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -61,10 +62,14 @@ class Compiled:
 
     def __init__(self, module: Callable[[], ir.Module], source: str) -> None:
         self._module, self._source = module, source
+        self._lock = threading.RLock()  # two threads may come first; a module serves once
 
     @cached_property
     def function(self) -> Function:
-        return machine_code(self._module(), self._source)
+        with self._lock:
+            if "function" not in self.__dict__:
+                self.__dict__["function"] = machine_code(self._module(), self._source)
+            return self.__dict__["function"]
 
     def run(self, tensors: Sequence[Any], as_numpy: bool = False) -> list[Any]:
         outputs = self.function.call_leaves(list(tensors))
@@ -80,6 +85,7 @@ class Program(Compiled):
         super().__init__(lambda: import_graph(graph), graph.name)
         self.graph = graph
         self._pullbacks: dict[tuple[int, ...], Program] = {}
+        self._tracked: dict[tuple[int, ...], tuple[bool, ...]] = {}
         self._halves: dict[tuple[tuple[int, ...], bool], tuple[Compiled, Compiled]] = {}
 
     def __call__(self, tensors: list[Any], as_numpy: bool = False) -> list[Any]:
@@ -108,8 +114,16 @@ class Program(Compiled):
         Transposed, the second takes cotangents of the float outputs to those of ``wrt``.
         """
         key = (wrt, transposed)
-        if key not in self._halves:
-            forward, linear = split.halves(import_graph(self.graph), wrt, transposed)
-            source = self.graph.name
-            self._halves[key] = Compiled(lambda: forward, source), Compiled(lambda: linear, source)
-        return self._halves[key]
+        with self._lock:
+            if key not in self._halves:
+                forward, linear = split.halves(import_graph(self.graph), wrt, transposed)
+                name = self.graph.name
+                self._halves[key] = Compiled(lambda: forward, name), Compiled(lambda: linear, name)
+            return self._halves[key]
+
+    def tracked(self, wrt: tuple[int, ...]) -> tuple[bool, ...]:
+        """Which outputs have a derivative with respect to the inputs ``wrt``, zero or not."""
+        if wrt not in self._tracked:
+            found = self.graph.tracked(self.graph.inputs[index] for index in wrt)
+            self._tracked[wrt] = tuple(output in found for output in self.graph.outputs)
+        return self._tracked[wrt]

@@ -1,8 +1,7 @@
 """What a function can reach besides its arguments: closures, globals, modules, defaults.
 
-``jit.py`` walks a function once after capture and gets a plan: how to find each captured tensor
-again, and which plain values must still be the same for the compiled code to be valid. The plan
-holds names and values, no functions and no tensors, so that a cache does not keep them alive.
+``jit.py`` walks a function once after capture and gets a plan (``guards.py``): how to find each
+captured tensor again, and which plain values must be the same for the compiled code to be valid.
 """
 
 from __future__ import annotations
@@ -11,21 +10,34 @@ import enum
 import functools
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-DEPTH = 12
-ITEMS = 20_000
+from ..dialects.errors import CaptureError
+from .guards import (
+    ALIAS,
+    ARRAY,
+    ARRAYS,
+    EQUAL,
+    FREE,
+    SAME,
+    TENSOR,
+    Get,
+    Plan,
+    Step,
+    contents,
+    tensor_key,
+)
+
+ITEMS = 50_000
+LONG = 64  # collections of plain values longer than this are compared as a whole
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, enum.Enum)
 _LIBRARIES = ("torch", "numpy", "math", "builtins", "functools", "pullback")
-
-Get = Callable[[Any, Any], Any]
 
 
 def _cell(function: Any, index: int) -> Any:
@@ -38,6 +50,11 @@ def _global(function: Any, name: str) -> Any:
 
 def _hooks(module: Any, _: Any) -> tuple[int, ...]:
     return len(module._forward_hooks), len(module._forward_pre_hooks)
+
+
+def _attributes(obj: Any, _: Any) -> int:
+    """A new attribute may hide one of the class."""
+    return len(obj.__dict__)
 
 
 def _size(container: Any, _: Any) -> int:
@@ -96,113 +113,48 @@ def _type(obj: Any, _: Any) -> type:
     return type(obj)
 
 
-# How a step's object is compared with what was there at capture.
-TENSOR, EQUAL, SAME, ARRAY, ALIAS, FREE, VOLATILE = range(7)
-
-
-@dataclass(slots=True)
-class Step:
-    parent: int
-    get: Get
-    key: Any
-    kind: int
-    expected: Any
-    path: str
-
-
-@dataclass(slots=True)
-class Plan:
-    """Steps from the roots: the function, then static arguments that are objects."""
-
-    roots: int
-    steps: list[Step] = field(default_factory=list)
-    tensors: dict[int, int] = field(default_factory=dict)  # id at capture -> object number
-
-    def follow(self, roots: list[Any]) -> tuple[list[Any], str | None]:
-        """All objects of the plan, and the reason if one is not as it was."""
-        objects = list(roots)
-        for step in self.steps:
-            try:
-                found = step.get(objects[step.parent], step.key)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-                if step.kind != VOLATILE:
-                    return objects, f"{step.path} is gone"
-                found = None
-            kind, expected = step.kind, step.expected
-            if kind == EQUAL:
-                if found is not expected and not same(found, expected):
-                    return objects, f"{step.path} changed from {expected!r} to {found!r}"
-            elif kind == TENSOR:
-                if not isinstance(found, torch.Tensor) or expected != tensor_key(found):
-                    return objects, f"{step.path} is another kind of tensor"
-            elif kind == SAME:
-                if expected() is not found:
-                    return objects, f"{step.path} is another object"
-            elif kind == ARRAY:
-                if not isinstance(found, np.ndarray) or expected != _contents(found):
-                    return objects, f"the contents of {step.path} changed"
-            elif kind == ALIAS and objects[expected] is not found:
-                return objects, f"{step.path} is another object"
-            objects.append(found)
-        return objects, None
-
-    def forgive(self, before: Plan) -> None:
-        """Drops the guards on what the function itself changed while it was captured.
-
-        Such effects are seen once; as guards they would ask for a capture at every call.
-        """
-        old = {
-            place: (step.kind, step.expected)
-            for place, step in zip(before.places(), before.steps, strict=True)
-        }
-        for place, step in zip(self.places(), self.steps, strict=True):
-            changed = step.kind == EQUAL and old.get(place) != (EQUAL, step.expected)
-            if changed or place not in old:
-                step.kind = VOLATILE
-
-    def places(self) -> list[Any]:
-        """Where each step leads, from the roots on."""
-        found: list[Any] = []
-        for step in self.steps:
-            parent = found[step.parent - self.roots] if step.parent >= self.roots else step.parent
-            found.append((parent, step.get, step.key))
-        return found
-
-
-def same(x: Any, y: Any) -> bool:
-    """Equal for a program: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
-    return type(x) is type(y) and x == y and (type(x) is not float or x != 0 or repr(x) == repr(y))
-
-
-def tensor_key(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return (tensor.shape, tensor.dtype, tensor.device)
-
-
 def plan(roots: list[Any], names: list[str]) -> Plan:
     """Walks everything that the roots reach."""
     result = Plan(len(roots))
     numbers: dict[int, int] = {}
     alive: list[Any] = []  # ids in ``numbers`` stay valid while walking
-    todo: list[tuple[int, Any, str, frozenset[str], int]] = []
+    todo: deque[tuple[int, Any, str, frozenset[str]]] = deque()
+    visited: set[tuple[int, frozenset[str]]] = set()  # classes and modules, with names used of them
     count = len(roots)
     for number, (root, name) in enumerate(zip(roots, names, strict=True)):
         numbers[id(root)] = number
-        todo.append((number, root, name, frozenset(), 0))
+        todo.append((number, root, name, frozenset()))
         if number:  # an argument: it must be what it was; the function is found by its key
             kind, expected = _expectation(root)
             if kind is not None and kind != FREE:
                 result.steps.append(Step(number, _itself, None, kind, expected, name))
                 count += 1
     while todo:
-        parent, obj, path, used, depth = todo.pop(0)
-        if depth > DEPTH or count > ITEMS:
-            continue
+        parent, obj, path, used = todo.popleft()
+        if count > ITEMS:
+            raise CaptureError(
+                f"the function reaches more than {ITEMS} values, the last in {path}",
+                help="keep large collections out of the objects and globals that it uses, or pass "
+                "what it needs as an argument",
+            )
         for get, key, child, part, names_used in _children(obj, used):
             where = _join(path, part)
             kind, expected = _expectation(child)
             if kind is None:
+                result.fakes.append(where)
                 continue
             number, count = count, count + 1
+            by_name = isinstance(child, ModuleType) and kind == FREE
+            by_name |= isinstance(child, type) and not _of_library(child.__module__)
+            if by_name:
+                names_used = names_used or used
+                known = (id(child), names_used) in visited
+                visited.add((id(child), names_used))
+                if not known:
+                    todo.append((number, child, where, names_used))
+                kind = SAME if kind == FREE else kind
+                expected = weakref.ref(child) if kind == SAME else expected
+                alive.append(child)
             if kind in (TENSOR, FREE) and id(child) in numbers:
                 result.steps.append(Step(parent, get, key, ALIAS, numbers[id(child)], where))
                 continue
@@ -212,8 +164,8 @@ def plan(roots: list[Any], names: list[str]) -> Plan:
             if kind in (TENSOR, FREE):
                 numbers[id(child)] = number
                 alive.append(child)
-            if kind == FREE or (isinstance(child, type) and not _of_library(child.__module__)):
-                todo.append((number, child, where, names_used or used, depth + 1))
+            if kind == FREE:
+                todo.append((number, child, where, names_used or used))
     return result
 
 
@@ -231,11 +183,17 @@ def _expectation(obj: Any) -> tuple[int | None, Any]:
     if isinstance(obj, (*_PLAIN, type, CodeType)):
         return EQUAL, obj
     if isinstance(obj, (set, frozenset)):
+        if any(isinstance(item, FakeTensor) for item in obj):
+            return None, None
         return EQUAL, type(obj)(obj)
-    if isinstance(obj, np.ndarray):
-        return ARRAY, _contents(obj)
+    if isinstance(obj, ARRAYS):
+        return ARRAY, contents(obj)
     if isinstance(obj, tuple) and all(isinstance(item, (*_PLAIN, type)) for item in obj):
         return EQUAL, obj
+    if isinstance(obj, (list, deque, dict)) and len(obj) > LONG:
+        values = obj.values() if isinstance(obj, dict) else obj
+        if all(isinstance(item, _PLAIN) for item in values):
+            return EQUAL, obj.copy()
     if _walkable(obj):
         return FREE, None
     try:
@@ -244,25 +202,25 @@ def _expectation(obj: Any) -> tuple[int | None, Any]:
         return SAME, functools.partial(_itself, obj, None)
 
 
-def _contents(array: np.ndarray) -> tuple[Any, ...]:
-    """Arrays end up as constants of the program: a change of an element is a change."""
-    return array.shape, array.dtype, hash(array.tobytes())
-
-
 def _itself(obj: Any, _: Any) -> Any:
     return obj
 
 
+@functools.lru_cache(maxsize=4096)
 def _of_library(name: str | None) -> bool:
+    """Installed code: its functions do as they did."""
     root = (name or "").partition(".")[0]
-    return root in _LIBRARIES or root in sys.stdlib_module_names
+    if root in _LIBRARIES or root in sys.stdlib_module_names:
+        return True
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _walkable(obj: Any) -> bool:
     if isinstance(obj, (FunctionType, ModuleType)):
         name = obj.__name__ if isinstance(obj, ModuleType) else obj.__module__
         return not _of_library(name)
-    if isinstance(obj, (functools.partial, MethodType, torch.nn.Module, list, tuple, dict)):
+    if isinstance(obj, (functools.partial, MethodType, torch.nn.Module, list, tuple, dict, deque)):
         return True
     return isinstance(obj, property) or not _of_library(type(obj).__module__) or _wraps(obj)
 
@@ -287,7 +245,7 @@ def _children(obj: Any, used: frozenset[str]) -> Iterator[Child]:
         yield _slot, "__self__", obj.__self__, "self", _NONE
     elif isinstance(obj, torch.nn.Module):
         yield from _of_module(obj)
-    elif isinstance(obj, (list, tuple)):
+    elif isinstance(obj, (list, tuple, deque)):
         yield _size, None, len(obj), " (length)", _NONE
         for index, item in enumerate(obj):
             yield _item, index, item, f"[{index}]", _NONE
@@ -345,6 +303,9 @@ def _of_module(module: torch.nn.Module) -> Iterator[Child]:
     yield _type, None, type(module), " (type)", _NONE
     yield _submodule_names, None, tuple(module._modules), " (submodules)", _NONE
     yield _hooks, None, _hooks(module, None), " (hooks)", _NONE
+    for name in ("_forward_hooks", "_forward_pre_hooks"):
+        if hooks := getattr(module, name):
+            yield _attribute, name, hooks, f".{name}", _NONE
     for get, entries in (
         (_parameter, module._parameters),
         (_buffer, module._buffers),
@@ -358,6 +319,8 @@ def _of_module(module: torch.nn.Module) -> Iterator[Child]:
 def _of_object(obj: Any, stop: type) -> Iterator[Child]:
     """Attributes, and the methods of the classes below ``stop``."""
     yield _type, None, type(obj), " (type)", _NONE
+    if hasattr(obj, "__dict__"):
+        yield _attributes, None, len(obj.__dict__), " (attributes)", _NONE
     for name, child in getattr(obj, "__dict__", {}).items():
         if stop is object or name not in _INTERNAL:
             yield _attribute, name, child, f".{name}", _NONE

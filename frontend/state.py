@@ -56,6 +56,15 @@ class View:
     frame: Frame | None = None
 
 
+def same_view(x: Cell | View | None, y: Cell | View | None) -> bool:
+    return (
+        isinstance(x, View)
+        and isinstance(y, View)
+        and x.parent is y.parent
+        and (x.link.target, x.link.args) == (y.link.target, y.link.args)
+    )
+
+
 @dataclass(slots=True)
 class Hidden:
     """A real tensor that the function reached without its arguments."""

@@ -15,10 +15,11 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ..dialects.errors import CaptureError
-from . import pytree
+from . import pytree, reach
 from .aten.emitter import supported
 from .capture import Recorder
 from .graph import Graph, Value, dtype_name
+from .guards import same
 from .location import of_function
 from .state import Hidden, graph_name
 
@@ -78,8 +79,23 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
                 fake = recorder.new_input(tuple(leaf.shape), dtype_of(leaf), origin)
                 inner[position] = fake
                 inputs.append(recorder.read(fake))
-        fake_args, fake_kwargs = tree_unflatten(inner, spec)
-        out_leaves, out_spec = tree_flatten(fn(*fake_args, **fake_kwargs))
+        given = tree_unflatten(inner, spec)
+        out_leaves, out_spec = tree_flatten(fn(*given[0], **given[1]))
+        left, left_spec = tree_flatten(given)
+        kept = (a is b or (not is_tensor(a) and same(a, b)) for a, b in zip(left, inner))
+        if left_spec != spec or not all(kept):
+            raise CaptureError(
+                "the function changes a list or dict among its arguments",
+                of_function(fn).place,
+                help="return what is new: at a compiled call the arguments stay as they are",
+            )
+        for leaf in out_leaves:
+            if not isinstance(leaf, torch.Tensor) and reach.plan([[leaf]], [""]).fakes:
+                raise CaptureError(
+                    f"the result holds a tensor inside a {type(leaf).__name__}",
+                    of_function(fn).place,
+                    help="return tensors in tuples, lists, dicts and namedtuples",
+                )
         results = [
             recorder.read(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves
         ]

@@ -96,7 +96,11 @@ def _to_llvm_dialect(c: Compilation) -> None:
     outputs = [Argument("out", i) for i, spec in enumerate(c.interface.outputs) if spec.bytes]
     has_status = bool(c.lowered.errors)
     embedded = params.mode == "embed"
-    entry = text(c.interface.name, inputs, outputs, c.workspace, has_status, embedded)
+    name, workspace = c.interface.name, c.workspace
+
+    def entry(shares_loops: bool) -> str:
+        return text(name, inputs, outputs, workspace, has_status, embedded, shares_loops)
+
     llvm_dialect.run(c.module, c.lowered.math, entry)
 
 

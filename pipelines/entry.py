@@ -35,6 +35,7 @@ def text(
     workspace: int,
     has_status: bool,
     embedded: bool,
+    shares_loops: bool,
 ) -> str:
     """The module that holds the entry (and declares what it calls)."""
     lines: list[str] = []
@@ -97,6 +98,8 @@ def text(
         passed.append("%status")
     if workspace:
         passed.append("%workspace")
+    if shares_loops:
+        passed.append("%call")
     types = ", ".join(["!llvm.ptr"] * len(passed))
     lines.append(f"llvm.call @main({', '.join(passed)}) : ({types}) -> ()")
     if has_status:
@@ -160,10 +163,14 @@ def _module(name: str, lines: list[str], arity: int, embedded: bool) -> str:
 
 
 def add(module: ir.Module, text_: str) -> None:
-    """Moves the entry into the module that has @main."""
+    """Adds functions in the LLVM dialect to the module, which has those that they only declare."""
     with module.context:
+        present = {symbol(op): op for op in module.body.operations}
         parsed = ir.Module.parse(text_)
         for op in list(parsed.body.operations):
-            if symbol(op) != "main":
-                op.operation.detach_from_parent()
-                module.body.append(op)
+            if op.regions and not op.regions[0].blocks and symbol(op) in present:
+                continue
+            if symbol(op) in present:
+                present[symbol(op)].operation.erase()
+            op.operation.detach_from_parent()
+            module.body.append(op)

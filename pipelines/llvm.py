@@ -92,6 +92,7 @@ def _library() -> ctypes.CDLL:
     path = (pathlib.Path(str(libs.__file__)).parent / "../../llvm/lib/libLLVM.so").resolve()
     lib = ctypes.CDLL(str(path))
     signatures: dict[str, tuple[object, list[object]]] = {
+        "LLVMParseCommandLineOptions": (None, [c_int, POINTER(c_char_p), c_char_p]),
         "LLVMContextCreate": (c_void_p, []),
         "LLVMContextDispose": (None, [c_void_p]),
         "LLVMContextSetDiagnosticHandler": (None, [c_void_p, _DIAGNOSTIC_HANDLER, c_void_p]),
@@ -136,6 +137,10 @@ def _library() -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
+    # Loops of up to 8 steps are still unrolled whole. More makes code several times larger, up to
+    # seconds slower to compile (the panels of matmul.py), and was never measured to be faster.
+    words = (c_char_p * 2)(b"pullback", b"-unroll-full-max-count=8")
+    lib.LLVMParseCommandLineOptions(len(words), words, b"")
     for target in ("X86", "AArch64"):
         for part in ("TargetInfo", "Target", "TargetMC", "AsmPrinter", "AsmParser"):
             getattr(lib, f"LLVMInitialize{target}{part}")()

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import llvm
+from mlir.dialects import func, llvm
 
 from ..dialects.errors import InternalError
-from . import entry
+from . import entry, parallel
 from .builders import symbol, walk
 from .math_library import VECTOR_FUNCTIONS, MathLibrary
 from .outline import INTERNAL
 from .stages import run_passes
 
-_PASSES = (
-    "func.func(convert-linalg-to-loops),canonicalize,expand-strided-metadata,lower-affine,"
+_TO_LOOPS = "func.func(convert-linalg-to-loops),canonicalize"
+_TO_LLVM = (
+    "canonicalize,expand-strided-metadata,lower-affine,"
     "convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,"
     "convert-func-to-llvm{use-bare-ptr-memref-call-conv=true},convert-arith-to-llvm,"
     "convert-index-to-llvm,convert-ub-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts"
 )
 
 
-def run(module: ir.Module, math: MathLibrary, entry_text: str) -> None:
+def run(module: ir.Module, math: MathLibrary, entry_text: Callable[[bool], str]) -> None:
+    """`entry_text` makes the entry; its argument: does @main take the pullback_call?"""
+    run_passes(module, _TO_LOOPS)
+    shared = parallel.run(module)
     math.define(module)
     with module.context:
         internal = ir.Attribute.parse(INTERNAL)
         for op in module.body.operations:
-            if op.operation.name == "func.func":
+            if isinstance(op, func.FuncOp) and not op.is_external:
                 op.attributes["llvm.linkage"] = internal
-    run_passes(module, _PASSES)
-    entry.add(module, entry_text)
+    run_passes(module, _TO_LLVM)
+    for loop in shared:
+        entry.add(module, parallel.text(loop))
+    entry.add(module, entry_text(bool(shared)))
     _check(module)
 
 

@@ -23,6 +23,8 @@ from .loop_graph import Graph, Monoid, Node, Pointwise, Reduction, Reshaped, Sto
 from .scalars import Scalars, element, width
 
 _NO_ERROR = 2**31 - 1
+#: From this many terms on, a sum is made in two steps.
+_LONG_SUM = 2048
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,16 @@ class Lowering:
         return self._add(Reduction, shape, x.element, source=x, dims=frozenset(dims), monoid=monoid)
 
     def reduce_sum(self, x: Node, dims: Sequence[int]) -> Node:
+        dims = sorted(dims)
+        # Along rows LLVM keeps many partial sums; across long columns rounding would add up.
+        across = [d for d in dims if x.shape[d] >= _LONG_SUM and len(x.shape) - 1 not in dims]
+        if x.size and across and isinstance(x.element, ir.FloatType):
+            d = across[0]
+            inner = next((n for n in range(_LONG_SUM // 8, 15, -1) if x.shape[d] % n == 0), None)
+            if inner is not None:
+                split = (*x.shape[:d], x.shape[d] // inner, inner, *x.shape[d + 1 :])
+                partial = self.reduce(self.reshape(x, split), [d + 1], SUM)
+                return self.reduce_sum(partial, dims)
         return self.reduce(x, dims, SUM)
 
     def reduce_max(self, x: Node, dims: Sequence[int]) -> Node:

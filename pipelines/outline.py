@@ -17,6 +17,9 @@ INTERNAL = "#llvm.linkage<internal>"
 _LARGE = 4096
 #: With more loop nests than this, compile time matters more than calls do.
 _MANY = 64
+#: On a function or a loop: the outermost loop, or this one, has independent iterations.
+PARALLEL = "pb.parallel"
+_LARGE_PARALLEL = 1 << 16
 _CLONED = VIEWS | {"arith.constant", "memref.get_global"}
 
 
@@ -42,10 +45,23 @@ def _groups(block: ir.Block) -> list[list[ir.Operation]]:
         if name in _CLONED or name == "func.return":
             continue
         pending.append(op.operation)
+        if len(pending) > 1 and _parallel(op.operation):
+            # What starts a reduction is not repeated by each chunk.
+            groups.append(pending[:-1])
+            pending = pending[-1:]
         if name != "linalg.fill" and not _needed_later(pending):
             groups.append(pending)
             pending = []
     return [*groups, pending] if pending else groups
+
+
+def _parallel(op: ir.Operation) -> bool:
+    """Is this a loop nest whose outermost loop has independent iterations, and enough of them?"""
+    if op.name != "linalg.generic":
+        return False
+    kinds = [str(kind) for kind in ir.ArrayAttr(op.attributes["iterator_types"])]
+    sizes = [size_of(value.type) for value in op.operands]
+    return bool(kinds) and "parallel" in kinds[0] and max(sizes) >= _LARGE_PARALLEL
 
 
 def _needed_later(group: list[ir.Operation]) -> bool:
@@ -73,9 +89,9 @@ def _outline(
     # Results of the group itself are not captured: a copy of the op would read memory too early.
     own = {result for op in group for result in op.results}
     for op in group:
-        for value in _captured(op):
+        for value in captured(op):
             if value not in own:
-                _trace(value, roots, inside)
+                trace(value, roots, inside)
     location = group[-1].location
     with location:
         types = [value.type for value in roots]
@@ -83,6 +99,8 @@ def _outline(
             kernel = func.FuncOp(name, ir.FunctionType.get(types, []))
         kernel.attributes["sym_visibility"] = ir.StringAttr.get("private")
         kernel.attributes["llvm.linkage"] = ir.Attribute.parse(INTERNAL)
+        if _parallel(group[-1]):
+            kernel.attributes[PARALLEL] = ir.UnitAttr.get()
         promise = ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
         kernel.arg_attrs = ir.ArrayAttr.get([promise] * len(types))
         body = kernel.add_entry_block()
@@ -91,13 +109,10 @@ def _outline(
         with ir.InsertionPoint(body):
             end = func.ReturnOp([])
         values = dict(zip(roots, body.arguments, strict=True))
-        for value, op in inside.items():
-            clone = op.clone(ir.InsertionPoint(end))
-            _remap(clone.operation, values)
-            values[value] = clone.operation.results[0]
+        repeat(inside, values, end)
         for op in group:
             op.move_before(end.operation)
-            _remap(op, values)
+            remap(op, values)
     return kernel, call
 
 
@@ -122,7 +137,7 @@ def _keep_apart(block: ir.Block, kernels: list[func.FuncOp]) -> None:
             kernel.attributes["passthrough"] = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
 
 
-def _captured(op: ir.Operation) -> list[ir.Value]:
+def captured(op: ir.Operation) -> list[ir.Value]:
     """Values that the op and what is nested in it use, but that are made outside."""
     found: dict[ir.Value, None] = dict.fromkeys(op.operands)
     if op.regions:
@@ -143,7 +158,7 @@ def _scan(op: ir.Operation, made: set[ir.Value], used: dict[ir.Value, None]) -> 
                 _scan(inner.operation, made, used)
 
 
-def _trace(
+def trace(
     value: ir.Value, roots: dict[ir.Value, None], inside: dict[ir.Value, ir.Operation]
 ) -> None:
     """Sorts a value, and what it is a view of, into buffers to pass and operations to repeat."""
@@ -154,15 +169,25 @@ def _trace(
     if value in inside:
         return
     for operand in owner.operands:
-        _trace(operand, roots, inside)
+        trace(operand, roots, inside)
     inside[value] = owner.operation
 
 
-def _remap(op: ir.Operation, values: dict[ir.Value, ir.Value]) -> None:
+def repeat(
+    inside: dict[ir.Value, ir.Operation], values: dict[ir.Value, ir.Value], end: ir.OpView
+) -> None:
+    """Clones operations in front of `end`, on the values that they have there."""
+    for value, op in inside.items():
+        clone = op.clone(ir.InsertionPoint(end))
+        remap(clone.operation, values)
+        values[value] = clone.operation.results[0]
+
+
+def remap(op: ir.Operation, values: dict[ir.Value, ir.Value]) -> None:
     for number, operand in enumerate(op.operands):
         if operand in values:
             op.operands[number] = values[operand]
     for region in op.regions:
         for block in region.blocks:
             for inner in block.operations:
-                _remap(inner.operation, values)
+                remap(inner.operation, values)

@@ -17,6 +17,7 @@ from ..dialects.errors import InternalError
 from .builders import symbol, walk
 from .loop_emission import TILES
 from .matmul import MARK
+from .outline import PARALLEL
 
 _MODULE = """
 module attributes {{transform.with_named_sequence}} {{
@@ -41,6 +42,7 @@ _BLOCK = """
       : (!transform.any_op) -> (!transform.any_op, !transform.any_op)
     %s{rows}, %k{rows} = transform.structured.tile_using_for %t{rows} tile_sizes [0, 0, 1]
       : (!transform.any_op) -> (!transform.any_op, !transform.any_op)
+    transform.annotate %l{rows} "{parallel}" : !transform.any_op
     transform.structured.vectorize %s{rows} {{create_named_contraction}} : !transform.any_op
 """
 _HOIST = """
@@ -123,7 +125,9 @@ def run(module: ir.Module) -> None:
             if symbol(op) == "main":
                 op.attributes[_SCHEDULED] = ir.UnitAttr.get()
         steps = "".join(_tiling(number, sizes) for number, sizes in enumerate(marks.tiles))
-        steps += "".join(_BLOCK.format(rows=rows, mark=MARK) for rows in marks.rows)
+        steps += "".join(
+            _BLOCK.format(rows=rows, mark=MARK, parallel=PARALLEL) for rows in marks.rows
+        )
         _apply(module, steps + (_HOIST if marks.rows else ""))
 
 

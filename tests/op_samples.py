@@ -288,6 +288,13 @@ def basis(*shape: int) -> Sample:
     )
 
 
+def composed(
+    build: Callable[..., ir.Value], function: Callable[..., Any], *operands: Array
+) -> Sample:
+    """Two ops that simplification makes one."""
+    return Sample(build, function, operands)
+
+
 INDEX = np.array([2, 0, 2, 1])
 ROW, COLUMN = np.array([[0, 1, 1]]), np.array([[2, 0, 2]])
 
@@ -296,12 +303,27 @@ SAMPLES: dict[str, list[Sample]] = {
         *binary("add", torch.add),
         *integer_binary("add", torch.add),
         bool_binary("add", torch.logical_or),
+        composed(lambda b, x, y: b.add(x, b.neg(y)), torch.sub, normal(3), normal(3, seed=1)),
+        composed(lambda b, x, y: b.add(b.neg(x), y), lambda x, y: y - x, normal(2), positive(2)),
+        composed(
+            lambda b, x, y: b.add(b.broadcast(x, (2, 3), (1,)), b.broadcast(y, (2, 3), (1,))),
+            lambda x, y: (x + y).expand(2, 3),
+            normal(3),
+            positive(3),
+        ),
     ],
-    "pb.sub": [*binary("sub", torch.sub), *integer_binary("sub", torch.sub)],
+    "pb.sub": [
+        *binary("sub", torch.sub),
+        *integer_binary("sub", torch.sub),
+        composed(lambda b, x, y: b.sub(x, b.neg(y)), torch.add, normal(3), positive(3)),
+    ],
     "pb.mul": [
         *binary("mul", torch.mul),
         *integer_binary("mul", torch.mul),
         bool_binary("mul", torch.logical_and),
+        composed(lambda b, x: b.mul(x, b.full_like(x, -1)), torch.neg, normal(3)),
+        composed(lambda b, x: b.mul(b.full_like(x, 1), x), lambda x: x.clone(), bools(3)),
+        composed(lambda b, x, y: b.mul(b.neg(x), y), lambda x, y: -x * y, normal(3), positive(3)),
     ],
     "pb.div": [*binary("div", torch.div), *integer_binary("div", divide_integers)],
     "pb.pow": [
@@ -331,6 +353,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "pb.neg": [
         *unary("neg", torch.neg),
         Sample(lambda b, x: b.neg(x), torch.neg, (integers(5),)),
+        composed(lambda b, x: b.neg(b.neg(x)), lambda x: 1 * x, normal(3)),
     ],
     "pb.exp": unary("exp", torch.exp),
     "pb.log": unary("log", torch.log, positive),
@@ -406,6 +429,11 @@ SAMPLES: dict[str, list[Sample]] = {
         broadcast(normal(3), (0, 3), (1,)),
         broadcast(integers(3), (2, 3), (1,)),
         broadcast(bools(3), (2, 3), (1,)),
+        composed(
+            lambda b, x: b.broadcast(b.broadcast(x, (2, 3), (1,)), (2, 4, 3), (0, 2)),
+            lambda x: x.expand(2, 4, 3),
+            normal(3),
+        ),
     ],
     "pb.reshape": [
         reshape(normal(2, 6), 3, 4),
@@ -415,6 +443,11 @@ SAMPLES: dict[str, list[Sample]] = {
         reshape(normal(0, 3), 3, 0, 2),
         reshape(normal(2, 3), 1, 2, 1, 3),
         reshape(bools(4), 2, 2),
+        composed(
+            lambda b, x: b.reshape(b.broadcast(x, (2, 1, 3), (0, 2)), (3, 2)),
+            lambda x: x.reshape(3, 2),
+            normal(2, 3),
+        ),
     ],
     "pb.transpose": [
         transpose(normal(2, 3), 1, 0),
@@ -423,6 +456,22 @@ SAMPLES: dict[str, list[Sample]] = {
         transpose(normal(2, 3, 4), 0, 2, 1),
         transpose(normal(2, 0), 1, 0),
         transpose(integers(2, 3), 1, 0),
+        composed(
+            lambda b, x: b.transpose(b.transpose(x, (2, 0, 1)), (0, 2, 1)),
+            lambda x: x.permute(2, 0, 1).permute(0, 2, 1),
+            normal(2, 3, 4),
+        ),
+        composed(
+            lambda b, x: b.transpose(b.broadcast(x, (2, 5, 3, 4), (0, 2, 3)), (3, 1, 0, 2)),
+            lambda x: x.reshape(2, 1, 3, 4).expand(2, 5, 3, 4).permute(3, 1, 0, 2),
+            normal(2, 3, 4),
+        ),
+        composed(
+            lambda b, x, y: b.transpose(b.dot_general(x, y, (0,), (1,), (2,), (0,)), (0, 2, 1)),
+            lambda x, y: torch.einsum("bik,kbj->bji", x, y),
+            normal(2, 3, 4),
+            normal(4, 2, 5),
+        ),
     ],
     "pb.slice": [
         strided_slice(normal(6), (1,), (2,), (3,)),
@@ -431,6 +480,16 @@ SAMPLES: dict[str, list[Sample]] = {
         strided_slice(normal(4), (4,), (0,), (1,)),
         strided_slice(normal(4, 2), (2, 0), (1, 2), (1, 1)),
         strided_slice(bools(4), (1,), (2,), (2,)),
+        composed(
+            lambda b, x: b.slice(b.pad(x, None, (7,), (1,), (2,)), (1,), (3,), (2,)),
+            lambda x: 1 * x,
+            normal(3),
+        ),
+        composed(
+            lambda b, x: b.slice(b.pad(x, None, (7,), (1,), (2,)), (0,), (3,), (2,)),
+            lambda x: 0 * x,
+            normal(3),
+        ),
     ],
     "pb.pad": [
         pad(normal(3), normal(), (7,), (1,), (2,)),
@@ -488,6 +547,16 @@ SAMPLES: dict[str, list[Sample]] = {
     "pb.reduce_sum": [
         *reductions("reduce_sum", lambda x, dims: torch.sum(x, list(dims), dtype=x.dtype)),
         Sample(lambda b, x: b.reduce_sum(x, [0]), lambda x: x.any(0), (bools(3, 4),)),
+        composed(
+            lambda b, x: b.reduce_sum(b.transpose(x, (2, 0, 1)), (0, 1)),
+            lambda x: x.sum((2, 0)),
+            normal(2, 3, 4),
+        ),
+        composed(
+            lambda b, x: b.reduce_sum(b.transpose(x, (2, 1, 0)), (1,)),
+            lambda x: x.sum(1).T,
+            normal(2, 3, 4),
+        ),
     ],
     "pb.reduce_max": [
         *reductions("reduce_max", reduce_max),
@@ -507,6 +576,14 @@ SAMPLES: dict[str, list[Sample]] = {
         dot_general(normal(0, 3), normal(3, 4), (), (), (1,), (0,)),
         dot_general(normal(17, 33), normal(33, 19), (), (), (1,), (0,)),
         dot_general(integers(2, 3), integers(3, 4), (), (), (1,), (0,)),
+        composed(
+            lambda b, x, y: b.dot_general(
+                b.transpose(x, (1, 2, 0)), b.transpose(y, (2, 0, 1)), (0,), (1,), (1,), (2,)
+            ),
+            lambda x, y: torch.einsum("abc,bcd->bad", x, y),
+            normal(2, 3, 4),
+            normal(3, 4, 5),
+        ),
     ],
     "pb.stop_gradient": [
         Sample(lambda b, x: b.stop_gradient(x), torch.detach, (normal(3),), smooth=False),

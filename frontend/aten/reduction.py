@@ -71,6 +71,8 @@ def max_along(sign: int) -> Any:
         if not shape(x):
             return [x, e.full((), 0, torch.int64)]
         dim = wrap(dim, len(shape(x)))
+        if not shape(x)[dim]:
+            raise IndexError(f"max(): Expected reduction dim {dim} to have non-zero size.")
         position = first_largest(e, x if sign > 0 else negated(e, x), dim)
         grid = e.b.iota(shape(x), dim, e.element(torch.int64))
         at = spread(e, position, x, [dim])

@@ -130,7 +130,7 @@ def test_ops_of_a_hessian_do_not_depend_on_the_dimension(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*cases(3), *TRANSFORMS])
 def test_the_library_does_not_grow_with_the_dimension(name: str, tmp_path: Path) -> None:
-    """Vector code and its remainders come with the first whole vector, and then no more."""
+    """300 has vector code, its remainders and blocks for caches, 3 does not; then it ends."""
 
     def size(n: int) -> int:
         if name in TRANSFORMS:
@@ -140,5 +140,4 @@ def test_the_library_does_not_grow_with_the_dimension(name: str, tmp_path: Path)
             function = pullback.hessian(function)
         return pullback.compile(function, *args, name="f", out=tmp_path).path.stat().st_size
 
-    assert size(300) <= 1.5 * size(40)
-    assert size(300) <= size(3) + PAGE * 8
+    assert size(300) <= 2 * size(3) + 2 * PAGE

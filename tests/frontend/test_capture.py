@@ -271,6 +271,12 @@ REFUSALS = {
     "leak": (_leak, "used outside of it", "has_aux"),
     "autograd.Function": (_Square.apply, "_Square is a torch.autograd.Function", "detach"),
     "identity Function": (lambda x: _Identity.apply(x) * 2, "_Identity is a", "detach"),
+    "tensor of tensors": (lambda x: torch.tensor([x[0], x[1]]), "takes the values", "stack"),
+    "fill_diagonal_": (
+        lambda x: (x[:, None] * x).fill_diagonal_(0.0),
+        "cannot be followed",
+        "returns a new tensor",
+    ),
     "half argument": (lambda x: x.half() * 1, "float16", "float32"),
 }
 

@@ -1,17 +1,29 @@
-"""Programs as loaded libraries, to hold against the interpreter."""
+"""Programs as loaded libraries, held against the interpreter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from mlir import ir
 from pullback.dialects.pb.transforms import functions
 from pullback.dialects.pb.types import dtype, shape
 from pullback.pipelines import cpu
 from pullback.runtime import load
 
-from .programs import Array, Program
+from ..op_samples import SAMPLES, Sample
+from .checks import (
+    LANES,
+    close,
+    cotangents,
+    differentiable,
+    directions,
+    example,
+    in_dtype,
+    same_zeros,
+)
+from .programs import Array, Function, Program, type_of
 
 
 def compiled(program: Program, directory: Path) -> Callable[[Sequence[Array]], list[Array]]:
@@ -43,3 +55,53 @@ def specs(kind: str, types: Sequence[ir.Type]) -> list[cpu.TensorSpec]:
         cpu.TensorSpec(f"{kind}{i}", short[name], shape(type_))
         for i, (name, type_) in enumerate(zip(names, types, strict=True))
     ]
+
+
+Part = tuple[str, Function, list[Array]]
+
+
+def parts(program: Program, label: str, sample: Sample, dtype: type) -> list[Part]:
+    """The op, its batched form and its derivatives, each with operands."""
+    operands = in_dtype(sample, dtype)
+    f = program.define([type_of(x) for x in operands], sample.build)
+    found: list[Part] = [(label, f, operands)]
+    stacked = [np.stack([example(x, i) for i in range(LANES)]) for x in operands]
+    if operands:
+        found.append((f"{label} vmap", vmap(f), stacked))
+    if dtype is np.float64 and operands and differentiable(sample):
+        v, u = directions(f, operands, 10), cotangents(f, 20)
+        found.append((f"{label} jvp", f.jvp(), [*operands, *v]))
+        found.append((f"{label} vjp", f.vjp(), [*operands, *u]))
+        lanes = [np.stack([x] * LANES) for x in u]
+        found.append((f"{label} vmap vjp", vmap(f.vjp()), [*stacked, *lanes]))
+    return found
+
+
+def vmap(f: Function) -> Function:
+    return f.vmap([0] * len(f.inputs), [0] * len(f.outputs), LANES)
+
+
+def against_interpreter(op: str, directory: Path) -> None:
+    """All samples of an op in one library: one compile tells as much as many."""
+    program = Program()
+    cases = [
+        part
+        for number, sample in enumerate(SAMPLES[op])
+        for dtype in (np.float64, np.float32)
+        for part in parts(program, f"{op}-{number} {dtype.__name__}", sample, dtype)
+    ]
+    program.join([function for _, function, _ in cases])
+    operands = [np.asarray(x) for _, _, arrays in cases for x in arrays]
+    reference = Program()
+    reference.module = program.module.operation.clone()
+    expected = iter(reference.run("main", *operands))
+    found = iter(compiled(program, directory)(operands))
+    for label, function, _ in cases:
+        for _ in function.outputs:
+            try:
+                wanted, got = next(expected), next(found)
+                close(got, wanted, order=2)
+                if not SAMPLES[op][0].either_zero:
+                    same_zeros(got, wanted)
+            except AssertionError as error:
+                raise AssertionError(f"{label}: {error}") from None

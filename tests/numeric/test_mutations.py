@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlir import ir
+from pullback import PullbackError
 from pullback.dialects.pb import OPS, ZERO, Batched
 from pullback.dialects.pb.families import at_dim
 from pullback.dialects.pb.ops.structure import inserted
-from pullback.dialects.pb.types import rank, shape
+from pullback.dialects.pb.types import element_type, rank, shape
 
 from ..op_samples import SAMPLES
 from .checks import checks_of
+from .compiled import against_interpreter
 
 Method = Callable[..., Any]
 
@@ -263,16 +267,32 @@ def not_moved(op, right, b, size, x, y):
 
 @mistake("transpose", "simplify")
 def composed_the_other_way(op, right, b):
-    inner = op.x.owner.opview if not isinstance(op.x.owner, type(None)) else None
-    if inner is not None and getattr(inner, "OPERATION_NAME", "") == "pb.transpose":
+    inner = getattr(op.x.owner, "opview", None)
+    if getattr(inner, "OPERATION_NAME", "") == "pb.transpose":
         first, order = list(inner.permutation), list(op.permutation)
         return b.transpose(inner.x, [order[d] for d in first])
     return None
 
 
-@mistake("sub", "simplify")
-def operands_swapped(op, right, b):
-    return b.sub(op.y, op.x) if op.x != op.y and not list(op.y.uses)[1:] else None
+@mistake("add", "simplify")
+def negation_lost(op, right, b):
+    inner = getattr(op.y.owner, "opview", None)
+    return b.add(op.x, inner.x) if getattr(inner, "OPERATION_NAME", "") == "pb.neg" else None
+
+
+@mistake("slice", "simplify")
+def any_padding(op, right, b):
+    inner = getattr(op.x.owner, "opview", None)
+    padded = getattr(inner, "OPERATION_NAME", "") == "pb.pad"
+    return inner.x if padded and inner.x.type == op.result.type else None
+
+
+@mistake("broadcast", "simplify")
+def outer_dims_only(op, right, b):
+    inner = getattr(op.x.owner, "opview", None)
+    if getattr(inner, "OPERATION_NAME", "") != "pb.broadcast":
+        return None
+    return b.broadcast(inner.x, shape(op.result), list(inner.dims))
 
 
 @mistake("reduce_max", "reference")
@@ -285,14 +305,87 @@ def clamped_low(op, right, x, *indices):
     return right(op, x, *(np.clip(i, 0, 1) for i in indices))
 
 
+# -- lowering ------------------------------------------------------------------------------
+
+
+@mistake("sub", "scalar")
+def wrong_way_round(op, right, m, x, y):
+    return m.sub(y, x)
+
+
+@mistake("maximum", "scalar")
+def nan_lost(op, right, m, x, y):
+    return m.select(m.compare("lt", x, y), y, x)
+
+
+@mistake("compare", "scalar")
+def nan_is_equal(op, right, m, x, y):
+    if op.predicate.value != "ge":
+        return right(op, m, x, y)
+    return m.select(m.compare("lt", x, y), m.compare("ne", x, x), m.compare("eq", x, x))
+
+
+@mistake("select", "scalar")
+def wrong_branch(op, right, m, pred, on_true, on_false):
+    return m.select(pred, on_false, on_true)
+
+
+@mistake("logistic", "scalar")
+def tanh_instead(op, right, m, x):
+    return m.tanh(x)
+
+
+@mistake("slice", "lower")
+def from_the_start(op, right, loops, x):
+    return loops.slice(x, shape(op.result), [0] * rank(op.x), op.strides)
+
+
+@mistake("concatenate", "lower")
+def in_reverse(op, right, loops, *xs):
+    return right(op, loops, *xs[::-1])
+
+
+@mistake("check_index", "lower")
+def negative_not_wrapped(op, right, loops, x):
+    return x
+
+
+@mistake("reduce_max", "lower")
+def summed(op, right, loops, x):
+    return loops.reduce_sum(x, op.dims)
+
+
+@mistake("iota", "lower")
+def along_the_first(op, right, loops):
+    element = element_type(op.result)
+    return loops.generated(shape(op.result), element, lambda m, at: m.from_index(at[0], element))
+
+
+@mistake("scatter_add", "lower")
+def updates_lost(op, right, loops, x, updates, *indices):
+    return x
+
+
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
-def test_mistake_is_caught(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistake_is_caught(
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     cls: Any = OPS[mistake.op]
     right = getattr(cls, mistake.rule)
+    # A mistake may also show as a refusal of the builder or the verifier.
+    caught: Exception | None = None
     monkeypatch.setattr(cls, mistake.rule, lambda op, *args: mistake.wrong(op, right, *args))
-    # A mistake may also show as a verifier's or a builder's error.
-    with pytest.raises(Exception) as caught:
+    try:
+        if mistake.rule in ("scalar", "lower"):
+            against_interpreter(mistake.op, tmp_path)
         for sample in SAMPLES[mistake.op]:
             for check in checks_of(sample).values():
                 check(sample)
-    assert caught.type is not AttributeError, f"the mistake itself is broken: {caught.value!r}"
+    except (AssertionError, ir.MLIRError, PullbackError, ValueError, IndexError) as error:
+        caught = error
+    assert caught is not None, "not caught"
+
+
+def test_enough_mistakes() -> None:
+    assert len(MISTAKES) >= 30
+    assert len({str(mistake) for mistake in MISTAKES}) == len(MISTAKES)

@@ -4,10 +4,10 @@
 // CHECK-LABEL: func.func @main
 // CHECK-SAME: %[[WORKSPACE:[a-z0-9]+]]: memref<512xi8> {llvm.noalias})
 // CHECK: %[[ONE:.*]] = memref.view %[[WORKSPACE]]
-// CHECK: call @main.0(%{{.*}}, %[[ONE]])
+// CHECK: call @main.0(%[[ONE]], %{{.*}})
 // CHECK: %[[TWO:.*]] = memref.view %[[WORKSPACE]]
-// CHECK: call @main.0(%[[ONE]], %[[TWO]])
-// CHECK: call @main.0(%[[TWO]], %{{.*}})
+// CHECK: call @main.0(%[[TWO]], %[[ONE]])
+// CHECK: call @main.0(%{{.*}}, %[[TWO]])
 // CHECK-NOT: memref.alloc
 // CHECK-NOT: func.func private @main.1
 func.func @main(%x: tensor<8x8xf32>) -> tensor<8x8xf32> {
