@@ -124,7 +124,7 @@ _FUNCTIONS: dict[Any, tuple[str, str]] = {
     torch.Tensor.__dlpack__: _NO_MEMORY,
     torch.Tensor.tolist: _VALUE,
     torch.Tensor.__format__: _VALUE,
-    torch.Tensor.data.__set__: _REPLACED,
+    torch.Tensor.data.__set__: _REPLACED,  # pyright: ignore[reportAttributeAccessIssue]
     torch.Tensor.backward: _NO_TAPE,
     torch.Tensor.requires_grad_: _NO_TAPE,
     torch.autograd.grad: _NO_TAPE,

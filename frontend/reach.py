@@ -212,6 +212,8 @@ def _of_library(name: str | None) -> bool:
     root = (name or "").partition(".")[0]
     if root in _LIBRARIES or root in sys.stdlib_module_names:
         return True
+    if root == "__main__":  # whoever was started, what it defines is the user's
+        return False
     file = getattr(sys.modules.get(root), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file
 

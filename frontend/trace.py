@@ -80,10 +80,13 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
                 inner[position] = fake
                 inputs.append(recorder.read(fake))
         given = tree_unflatten(inner, spec)
+        before = tree_flatten(given)[1]  # not always ``spec``: a torch.Size becomes a tuple
         out_leaves, out_spec = tree_flatten(fn(*given[0], **given[1]))
-        left, left_spec = tree_flatten(given)
-        kept = (a is b or (not is_tensor(a) and same(a, b)) for a, b in zip(left, inner))
-        if left_spec != spec or not all(kept):
+        left, after = tree_flatten(given)
+        kept = after == before and all(
+            a is b if is_tensor(b) else same(a, b) for a, b in zip(left, inner, strict=True)
+        )
+        if not kept:
             raise CaptureError(
                 "the function changes a list or dict among its arguments",
                 of_function(fn).place,

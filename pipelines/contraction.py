@@ -29,7 +29,7 @@ def contraction(lowering: Lowering, x: Node, y: Node, batch: DimPair, contract: 
     n = _size(y, free[1])
     volume = _size(x, batch[0]) * m * n * k
     floats = isinstance(x.element, ir.FloatType)
-    if floats and volume >= _LARGE and m >= 4 and n >= 8 and k >= 8:
+    if floats and volume >= _LARGE and m >= 4 and n >= 2 and k >= 8:
         return _blocked(lowering, x, y, batch, contract, free)
     return _product_sum(lowering, x, y, batch, contract, free)
 
@@ -104,10 +104,11 @@ def _rank_3(
 ) -> tuple[Node, bool]:
     """x as (batch, free, contracted), or as (batch, contracted, free) and True."""
     sizes = [_size(x, dims) for dims in (batch, free, contract)]
-    swapped = [*batch, *contract, *free] == list(range(len(x.shape)))
-    if swapped and [*batch, *free, *contract] != list(range(len(x.shape))):
-        return lowering.reshape(x, (sizes[0], sizes[2], sizes[1])), True
-    order = [*batch, *free, *contract]
-    if order != list(range(len(x.shape))):
+    natural = list(range(len(x.shape)))
+    rows, columns = [*batch, *free, *contract], [*batch, *contract, *free]
+    # Where x must be rearranged, what is contiguous stays so.
+    swapped = columns == natural or (rows != natural and natural[-1] in free)
+    order = columns if swapped else rows
+    if order != natural:
         x = lowering.transpose(x, order)
-    return lowering.reshape(x, sizes), False
+    return lowering.reshape(x, (sizes[0], sizes[2], sizes[1]) if swapped else sizes), swapped

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from .affine import Indices, Shape, compose, identity, through_reshape
 from .loop_graph import RECOMPUTE, Graph, Node, Pointwise, Reduction, Reshaped, Stored, Whole
 
+#: Operations in one loop. What they keep alive beyond the registers lies on the stack, and LLVM's
+#: time grows faster than their number.
+_LARGEST_LOOP = 1024
+
 
 @dataclass(eq=False)
 class Step:
@@ -23,6 +27,7 @@ class Step:
     domain: Shape
     reduced: frozenset[int] | None = None
     members: list[Node] = field(default_factory=list)
+    operations: int = 0
 
     @property
     def whole(self) -> bool:
@@ -111,7 +116,10 @@ class Fusion:
         once = len(uses) == 1 and _size(uses[0].step.domain) <= max(node.size, 1)
         if not once and node.weight > RECOMPUTE:
             return False
+        if node.reads and any(use.step.operations >= _LARGEST_LOOP for use in uses):
+            return False
         for use in uses:
+            use.step.operations += 1
             self._read_operands(node, use)
         return True
 
@@ -150,6 +158,7 @@ class Fusion:
 
     def _put(self, node: Node, step: Step) -> None:
         step.members.append(node)
+        step.operations += 1
         self.step_of[node] = step
         later = {use.step for use in self._uses[node]} | set(self._tensor_users[node])
         bits = 0
@@ -178,6 +187,8 @@ class Fusion:
         self, node: Node, step: Step, domain: Shape, reduced: frozenset[int] | None
     ) -> bool:
         if step.whole or step.domain != domain or 0 in domain:
+            return False
+        if step.operations >= _LARGEST_LOOP:
             return False
         if reduced is not None and step.reduced not in (None, reduced):
             return False

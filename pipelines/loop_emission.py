@@ -277,9 +277,14 @@ class Emission:
 def _tiles(domain: Shape, accesses: Sequence[Access]) -> list[int]:
     """Tile sizes for loops that go across the rows of a large buffer, as a transpose does."""
     crossing = set()
+    inner = len(domain) - 1
     for access in accesses:
-        if access.indices and _product(access.shape, range(len(access.shape))) >= _LARGE:
-            crossing |= access.indices[-1].dims() - {len(domain) - 1}
+        if _product(access.shape, range(len(access.shape))) < _LARGE:
+            continue
+        strided = any(inner in index.dims() for index in access.indices)
+        along = {d for index in access.indices[-1:] for d, step in index.terms if step == 1}
+        if strided and inner not in along:
+            crossing |= along
     if not crossing:
         return []
     crossing.add(len(domain) - 1)

@@ -14,7 +14,7 @@ import numpy as np
 from mlir import ir
 from mlir.dialects import arith
 
-from .affine import Index, Shape, dim, identity
+from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
 from .indexing import gathered, scattered
@@ -213,6 +213,12 @@ class Lowering:
     # Reductions and contractions.
 
     def reduce(self, x: Node, dims: Sequence[int], monoid: Monoid) -> Node:
+        single = [d for d in dims if x.shape[d] == 1]
+        if single:
+            kept = [d for d in range(len(x.shape)) if d not in single]
+            places = [fixed(0) if d in single else dim(kept.index(d)) for d in range(len(x.shape))]
+            x = self.moved(x, [x.shape[d] for d in kept], places)
+            dims = [kept.index(d) for d in dims if d not in single]
         shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
         if x.size == 0 or not dims:
             start = self.full(shape, x.element, monoid.start(x.element))

@@ -21,6 +21,8 @@ from .scalars import constant
 
 #: On a linalg op: the number of rows of its register tiles.
 MARK = "pb.tile_rows"
+#: On a fill: what it fills is read by register tiles only, by each of them once.
+FRESH = "pb.fresh"
 _KC = 512
 #: With fewer rows than this, packing a panel costs more than it saves.
 _ROWS_TO_PACK = 32
@@ -63,12 +65,13 @@ class Matmul:
         self.shape, self.blocking, self.element = shape, blocking, element
 
     def emit(self, emission: Emission, destination: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-        zero = constant(self.element, 0)
-        result = emission.filled(destination, zero)
+        result = destination
+        if self._deep:
+            result = emission.filled(destination, constant(self.element, 0))
         wide = self.shape.n - self.shape.n % self.blocking.columns
         if wide:
             result = self._loop(
-                self.shape.batch, 1, result, lambda b, c: self._panels(b, wide, x, y, c)
+                self.shape.batch, 1, result, lambda b, c: self._panels(emission, b, wide, x, y, c)
             )
         if wide < self.shape.n:
             result = self._loop(
@@ -103,8 +106,19 @@ class Matmul:
 
     # Panels of full width, and the columns left over.
 
+    @property
+    def _deep(self) -> bool:
+        """Is a panel of the result added to more than once?"""
+        return self.shape.k > _KC
+
     def _panels(
-        self, b: ir.Value, width: int, x: ir.Value, y: ir.Value, result: ir.Value
+        self,
+        emission: Emission,
+        b: ir.Value,
+        width: int,
+        x: ir.Value,
+        y: ir.Value,
+        result: ir.Value,
     ) -> ir.Value:
         columns = self.blocking.columns
 
@@ -112,6 +126,9 @@ class Matmul:
             block = self._packed(b, k, depth, n, columns, columns, y)
             at: list[ir.Value | int] = [b, 0, n]
             tile = _extract(c, at, [1, self.shape.m, columns], [self.shape.m, columns])
+            if not self._deep:
+                tile = emission.filled(tile, constant(self.element, 0))
+                tile.owner.attributes[FRESH] = ir.UnitAttr.get()
             tile = self._rows(b, k, depth, columns, x, block, tile)
             return _insert(tile, c, at, [1, self.shape.m, columns])
 

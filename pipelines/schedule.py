@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mlir import ir
+from mlir.dialects import vector
 from mlir.dialects.transform import interpreter
 
 from ..dialects.errors import InternalError
 from .builders import symbol, walk
 from .loop_emission import TILES
-from .matmul import MARK
+from .matmul import FRESH, MARK
 from .outline import PARALLEL
 
 _MODULE = """
@@ -129,6 +130,50 @@ def run(module: ir.Module) -> None:
             _BLOCK.format(rows=rows, mark=MARK, parallel=PARALLEL) for rows in marks.rows
         )
         _apply(module, steps + (_HOIST if marks.rows else ""))
+        if marks.rows:
+            _start_in_registers(module)
+
+
+def _start_in_registers(module: ir.Module) -> None:
+    """Accumulators that would be read from a fresh fill start as its number: no fill, no read."""
+    fills: list[ir.Operation] = []
+    walk(module, lambda op: fills.append(op) if FRESH in op.attributes else None)
+    for fill in fills:
+        reads: dict[ir.Operation, None] = {}
+        _reads_of(fill.results[0], reads, set())
+        if not all(_starts_loop(read) for read in reads):
+            continue
+        number = fill.operands[0]
+        for read in reads:
+            with ir.InsertionPoint(read), read.location:
+                start = vector.broadcast(read.results[0].type, number)
+            read.results[0].replace_all_uses_with(start)
+            read.erase()
+        fill.results[0].replace_all_uses_with(fill.operands[1])
+        fill.erase()
+
+
+def _reads_of(value: ir.Value, reads: dict[ir.Operation, None], seen: set[ir.Value]) -> None:
+    """The vector reads of a tensor, through its slices, loops that carry it and insertions."""
+    if value in seen:
+        return
+    seen.add(value)
+    for use in value.uses:
+        owner = use.owner.operation
+        if owner.name == "vector.transfer_read":
+            reads[owner] = None
+        elif owner.name == "tensor.extract_slice":
+            _reads_of(owner.results[0], reads, seen)
+        elif owner.name == "tensor.insert_slice" and use.operand_number == 1:
+            _reads_of(owner.results[0], reads, seen)
+        elif owner.name == "scf.for":
+            carried = use.operand_number - 3
+            _reads_of(owner.regions[0].blocks[0].arguments[carried + 1], reads, seen)
+            _reads_of(owner.results[carried], reads, seen)
+
+
+def _starts_loop(read: ir.Operation) -> bool:
+    return all(use.owner.operation.name == "scf.for" for use in read.results[0].uses)
 
 
 def finish(module: ir.Module) -> None:

@@ -144,6 +144,15 @@ def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
         ) from None
 
 
+def wants_grad(value: Any) -> bool:
+    """Is it a torch tensor whose gradient is asked for at this moment?"""
+    if not is_torch(value):
+        return False
+    torch = sys.modules["torch"]
+    with torch._C.DisableTorchFunctionSubclass():
+        return torch.is_grad_enabled() and value.requires_grad
+
+
 def _kind(tensor: Any) -> str:
     if tensor.is_nested:
         return "a nested tensor"

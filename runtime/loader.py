@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 
 from . import library, tree
 from ._native import Kernel
-from .arrays import TensorSpec, is_torch, plain, to_torch
-from .errors import ArgumentError, ArgumentTypeError, ArtifactError
+from .arrays import TensorSpec, is_torch, plain, to_torch, wants_grad
+from .errors import ArgumentError, ArgumentTypeError, ArgumentValueError, ArtifactError
 from .manifest import Manifest, check, named, read_open
 
 _LEAF = {"kind": "leaf"}
@@ -60,8 +60,8 @@ class Function(Kernel):
     """A compiled function: call it with arrays of numpy, torch, or any library that has DLPack.
 
     Tensors of torch give tensors of torch, everything else gives numpy arrays. Contiguous arguments
-    are read where they are; results are always fresh memory and do not require grad, whatever the
-    arguments do. It may be called from several threads.
+    are read where they are; results are always fresh memory. A tensor that requires grad is refused
+    unless under torch.no_grad(): a library has no derivative of its own. It may be called from several threads.
     """
 
     manifest: Manifest
@@ -143,6 +143,15 @@ class Function(Kernel):
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         leaves = self._flatten(args, dict(kwargs or {}))
+        for spec, leaf in zip(self.inputs, leaves, strict=False):
+            if wants_grad(leaf):
+                plain(spec, leaf)  # what else is wrong with it comes first
+                raise ArgumentValueError(
+                    f"argument '{spec.name}' requires grad, but a compiled library has no "
+                    "derivative: its result would be cut from the graph",
+                    help="call it under torch.no_grad() or with .detach(); functions of "
+                    "pullback.jit carry gradients",
+                )
         return tree.unflatten(self._out_tree, iter(self.call_leaves(leaves)))
 
     def _leaves_slowly(self, leaves: tuple[Any, ...]) -> list[Any]:

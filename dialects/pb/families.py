@@ -34,12 +34,27 @@ def splat(value: ir.Value) -> float | None:
     return cast(Any, attr.get_splat_value()).value
 
 
-def defining(value: ir.Value, kind: type) -> Any:
+def defining(value: ir.Value, kind: type | tuple[type, ...]) -> Any:
     """The op of class `kind` that makes `value`, or None."""
     if not isinstance(value, ir.OpResult):
         return None
     op = value.owner.opview
     return op if isinstance(op, kind) else None
+
+
+def negated(b: Builder, value: ir.Value) -> ir.Value | None:
+    """What `value` is the negative of, if dropping the sign makes the program smaller."""
+    if (op := defining(value, gen.NegOp)) is not None:
+        return op.x
+    product = defining(value, gen.MulOp)
+    if product is None or len(list(value.uses)) > 1:
+        return None
+    for x, y in ((product.x, product.y), (product.y, product.x)):
+        spread = defining(x, gen.BroadcastOp)
+        op = spread and defining(spread.x, gen.NegOp)
+        if spread and op:
+            return b.mul(b.broadcast(op.x, shape(x), list(spread.dims)), y)
+    return None
 
 
 class Elementwise(Op):

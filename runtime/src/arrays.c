@@ -131,6 +131,16 @@ static int view_torch(PyObject *object, const spec_t *spec, view_t *view) {
   return negated == Py_False;
 }
 
+int requires_grad(PyObject *object) {
+  static PyObject *name;
+  if (family_of(object) != TORCH) return 0;
+  if (name == NULL) name = PyUnicode_InternFromString("requires_grad");
+  PyObject *answer = name ? PyObject_GetAttr(object, name) : NULL;
+  if (answer == NULL) PyErr_Clear();
+  Py_XDECREF(answer); /* True and False are never freed */
+  return answer == Py_True;
+}
+
 int view_input(family_t family, PyObject *object, const spec_t *spec, view_t *view) {
   view->object = NULL;
   view->buffer.obj = NULL;

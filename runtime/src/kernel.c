@@ -134,11 +134,17 @@ static int ready(kernel_t *self) {
   return self->entry != NULL;
 }
 
+static int any_requires_grad(PyObject *leaves) {
+  for (Py_ssize_t i = 0; i < PyTuple_Size(leaves); i++)
+    if (requires_grad(PyTuple_GetItem(leaves, i))) return 1;
+  return 0;
+}
+
 static PyObject *kernel_call(PyObject *object, PyObject *args, PyObject *kwargs) {
   kernel_t *self = (kernel_t *)object;
   if (!ready(self)) return NULL;
   if ((kwargs == NULL || PyDict_Size(kwargs) == 0) && self->flat_inputs && self->result != TREE &&
-      PyTuple_Size(args) == self->inputs) {
+      PyTuple_Size(args) == self->inputs && !any_requires_grad(args)) {
     PyObject *result = call_with(self, args, 0);
     if (result != NULL || PyErr_Occurred()) return result;
   }

@@ -39,6 +39,8 @@ family_t family_of(PyObject *object);
 /* 1: `view->data` is the dense, aligned data of an array that fits `spec`; 0: not such an array (no
  * exception set). */
 int view_input(family_t family, PyObject *object, const spec_t *spec, view_t *view);
+/* Is it a torch tensor whose gradient is asked for? */
+int requires_grad(PyObject *object);
 /* 0, or -1 with an exception set. Torch outputs become objects in `take_output`. */
 int make_output(family_t family, spec_t *spec, view_t *view);
 PyObject *take_output(family_t family, view_t *view);

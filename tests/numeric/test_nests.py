@@ -32,7 +32,7 @@ def point(dtype: torch.dtype) -> torch.Tensor:
 
 
 def expected(name: str, names: tuple[str, ...], x: torch.Tensor) -> np.ndarray:
-    return nest(torch.func, FUNCTIONS[name], names)(x).detach().numpy()
+    return nest(torch.func, FUNCTIONS[name], names)(x).numpy(force=True)
 
 
 def interpreted(function: Function, x: torch.Tensor) -> np.ndarray:

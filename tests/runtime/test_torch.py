@@ -69,11 +69,18 @@ COPIED = {
 @pytest.mark.parametrize("kind", [*IN_PLACE, *COPIED])
 def test_layouts(copy6: Function, kind: str) -> None:
     value = {**IN_PLACE, **COPIED}[kind]
-    out, address = copy6(value)
+    with torch.no_grad():
+        out, address = copy6(value)
     assert type(out) is torch.Tensor and out.dtype == torch.float64 and not out.requires_grad
     assert out.shape == (2, 3) and out.is_contiguous() and out.tolist() == values().tolist()
     with torch._C.DisableTorchFunctionSubclass():
         assert (address.item() == value.data_ptr()) == (kind in IN_PLACE)
+
+
+@pytest.mark.parametrize("kind", ["requires grad", "parameter", "strided, requires grad"])
+def test_a_result_is_never_cut_from_the_graph(copy6: Function, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"(?s)argument .x. requires grad.*no_grad"):
+        copy6({**IN_PLACE, **COPIED}[kind])
 
 
 def test_broadcast(copy6: Function) -> None:

@@ -244,6 +244,7 @@ class Pb_Reduction<string mnemonic> : Pb_Inferred<mnemonic> {
 }
 def Pb_ReduceSumOp : Pb_Reduction<"reduce_sum"> {
   let summary = "sum over dims, which are removed; logical or on i1";
+  let description = "In any order; the sign of a sum that is zero is not specified.";
 }
 def Pb_ReduceMaxOp : Pb_Reduction<"reduce_max"> {
   let summary = "largest element over dims; NaN wins; nothing gives the lowest value";

@@ -9,7 +9,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..families import Bilinear, Elementwise, Linear, defining, splat
+from ..families import Bilinear, Elementwise, Linear, defining, negated, splat
 from ..opdef import ZERO, Tangent, register
 from ..types import is_float
 
@@ -32,10 +32,10 @@ class Add(Elementwise, Linear):
 
     def simplify(self, b: Builder) -> ir.Value | None:
         if is_float(self.x):
-            if (negated := defining(self.y, gen.NegOp)) is not None:
-                return b.sub(self.x, negated.x)
-            if (negated := defining(self.x, gen.NegOp)) is not None:
-                return b.sub(self.y, negated.x)
+            if (y := negated(b, self.y)) is not None:
+                return b.sub(self.x, y)
+            if (x := negated(b, self.x)) is not None:
+                return b.sub(self.y, x)
         elif splat(self.y) == 0:
             return self.x
         return self.hoist_broadcast(b)
@@ -61,8 +61,8 @@ class Sub(Elementwise, Linear):
         number = splat(self.y)
         if number == 0 and not np.signbit(number):  # x - 0.0 keeps -0.0, x - -0.0 does not
             return self.x
-        if is_float(self.x) and (negated := defining(self.y, gen.NegOp)) is not None:
-            return b.add(self.x, negated.x)
+        if is_float(self.x) and (y := negated(b, self.y)) is not None:
+            return b.add(self.x, y)
         return self.hoist_broadcast(b)
 
     def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -86,8 +86,8 @@ class Mul(Elementwise, Bilinear):
                 return x
             if number == -1:
                 return b.neg(x)
-            if is_float(x) and (negated := defining(x, gen.NegOp)) is not None:
-                return b.neg(b.mul(negated.x, y))
+            if is_float(x) and (inner := defining(x, gen.NegOp)) is not None:
+                return b.neg(b.mul(inner.x, y))
         return self.hoist_broadcast(b)
 
     def scalar(self, m: Any, x: ir.Value, y: ir.Value) -> ir.Value:

@@ -9,7 +9,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..families import Linear, defining
+from ..families import Linear, defining, splat
 from ..opdef import Batched, Op, Tangent, register
 from ..types import element_type, is_float, rank, shape, size
 from .structure import batch_dim
@@ -55,6 +55,39 @@ class Reduction(Op):
         return size(shape(self.x))
 
 
+def value_of_one_hot(b: Builder, x: ir.Value, dim: int) -> ir.Value | None:
+    """The one value along `dim` of select(iota == index, value, 0), if the index is good."""
+    select = defining(x, gen.SelectOp)
+    test = select and defining(select.pred, gen.CompareOp)
+    if not select or not test or test.predicate.value != "eq" or splat(select.on_false) != 0:
+        return None
+    for ramp, index in ((test.x, test.y), (test.y, test.x)):
+        iota, spread_index = defining(ramp, gen.IotaOp), defining(index, gen.BroadcastOp)
+        if iota is None or iota.dim.value != dim or spread_index is None:
+            continue
+        if dim not in spread_index.dims and in_range(spread_index.x, shape(x)[dim]):
+            return without_dim(b, select.on_true, dim)
+    return None
+
+
+def in_range(index: ir.Value, n: int) -> bool:
+    while (moved := defining(index, (gen.BroadcastOp, gen.ReshapeOp, gen.TransposeOp))) is not None:
+        index = moved.x
+    check = defining(index, gen.CheckIndexOp)
+    return check is not None and check.size.value <= n
+
+
+def without_dim(b: Builder, x: ir.Value, dim: int) -> ir.Value | None:
+    """One slice of x along `dim`, if all are the same value."""
+    dims = [n for d, n in enumerate(shape(x)) if d != dim]
+    number, spread_x = splat(x), defining(x, gen.BroadcastOp)
+    if number is not None:
+        return b.full(dims, number, element_type(x))
+    if spread_x is None or dim in spread_x.dims:
+        return None
+    return b.broadcast(spread_x.x, dims, [d - (d > dim) for d in spread_x.dims])
+
+
 @register(gen.ReduceSumOp)
 class ReduceSum(Reduction, Linear):
     torch = ("aten.sum.dim_IntList", "aten.mean.dim")
@@ -67,6 +100,15 @@ class ReduceSum(Reduction, Linear):
 
     def reference(self, x: Any) -> Any:
         return np.sum(x, tuple(self.dims), dtype=x.dtype)
+
+    def simplify(self, b: Builder) -> ir.Value | None:
+        if is_float(self.x) and (negated := defining(self.x, gen.NegOp)) is not None:
+            return b.neg(b.reduce_sum(negated.x, list(self.dims)))
+        for dim in self.dims:
+            value = value_of_one_hot(b, self.x, dim)
+            if value is not None:
+                return b.reduce_sum(value, [d - (d > dim) for d in self.dims if d != dim])
+        return Reduction.simplify(self, b)  # the classes are laid over one another: no super()
 
     def lower(self, loops: Any, x: Any) -> Any:
         return loops.reduce_sum(x, self.dims)

@@ -48,6 +48,8 @@ class Broadcast(Linear):
             return self.x
         if (inner := defining(self.x, gen.BroadcastOp)) is not None:
             return b.broadcast(inner.x, shape(self.result), [dims[d] for d in inner.dims])
+        if (inner := defining(self.x, gen.IotaOp)) is not None:
+            return b.iota(shape(self.result), dims[inner.dim.value], element_type(self.result))
         return constant_of(b, self.x, self.result)
 
     def lower(self, loops: Any, x: Any) -> Any:
@@ -114,12 +116,25 @@ class Transpose(Linear):
             at = [order.index(d) for d in inner.dims]  # where each dimension of x ends up
             x = b.transpose(inner.x, np.argsort(at).tolist())
             return b.broadcast(x, shape(self.result), sorted(at))
+        if (inner := defining(self.x, gen.NegOp)) is not None:
+            return b.neg(b.transpose(inner.x, order))
         if (dot := defining(self.x, gen.DotGeneralOp)) is not None:
             return swapped_dot(b, dot, order)
+        if (inner := of_broadcasts(self.x)) is not None:
+            return inner.rebuild(b, [b.transpose(x, order) for x in inner.operands])
         return constant_of(b, self.x, self.result)
 
     def lower(self, loops: Any, x: Any) -> Any:
         return loops.transpose(x, self.permutation)
+
+
+def of_broadcasts(x: ir.Value) -> Any:
+    """The elementwise op that makes x, if it is the only user of it and of broadcasts alone."""
+    op: Any = defining(x, ir.OpView)
+    if op is None or not op.elementwise or not op.pure or len(list(x.uses)) > 1:
+        return None
+    absorbing = (gen.BroadcastOp, gen.ConstantOp)
+    return op if all(defining(operand, absorbing) for operand in op.operands) else None
 
 
 def swapped_dot(b: Builder, dot: Any, order: list[int]) -> ir.Value | None:
