@@ -127,8 +127,7 @@ class Matmul:
             at: list[ir.Value | int] = [b, 0, n]
             tile = _extract(c, at, [1, self.shape.m, columns], [self.shape.m, columns])
             if not self._deep:
-                tile = emission.filled(tile, constant(self.element, 0))
-                tile.owner.attributes[FRESH] = ir.UnitAttr.get()
+                tile = self._fresh(emission, tile)
             tile = self._rows(b, k, depth, columns, x, block, tile)
             return _insert(tile, c, at, [1, self.shape.m, columns])
 
@@ -138,6 +137,13 @@ class Matmul:
                 width, columns, outer, lambda n, c: panel(k, depth, n, c)
             ),
         )
+
+    def _fresh(self, emission: Emission, tile: ir.Value) -> ir.Value:
+        """A tile of zeros, to be read by the first products alone if there are no further ones."""
+        filled = emission.filled(tile, constant(self.element, 0))
+        if not self._deep:
+            filled.owner.attributes[FRESH] = ir.UnitAttr.get()
+        return filled
 
     def _edge(
         self,
@@ -152,7 +158,7 @@ class Matmul:
         left, lanes, m = self.shape.n - first, self.blocking.lanes, self.shape.m
         width = -(-left // lanes) * lanes
         n = index_constant(first)
-        total = emission.filled(emission.empty((m, width), self.element), constant(self.element, 0))
+        total = self._fresh(emission, emission.empty((m, width), self.element))
 
         def block(k: ir.Value, depth: int, c: ir.Value) -> ir.Value:
             packed = self._packed(b, k, depth, n, left, width, y)

@@ -68,6 +68,7 @@ def run(module: ir.Module) -> int:
     block = main.regions[0].blocks[0]
     with module.context, main.location:
         _hoist(block)
+        _compute_in_place(block)
         operations = list(block.operations)
         position = {op.operation: number for number, op in enumerate(operations)}
         buffers = {}
@@ -97,6 +98,48 @@ def _hoist(block: ir.Block) -> None:
             if list(op.operands):
                 raise InternalError("a temporary has no static size")
             op.move_before(top.operation)
+
+
+def _compute_in_place(block: ir.Block) -> None:
+    """An elementwise loop that reads a buffer for the last time may write its result there."""
+    operations = list(block.operations)
+    position = {op.operation: number for number, op in enumerate(operations)}
+    for number, op in enumerate(operations):
+        if op.operation.name != "linalg.generic" or "reduction" in str(
+            op.attributes["iterator_types"]
+        ):
+            continue
+        maps = list(ir.ArrayAttr(op.attributes["indexing_maps"]))
+        operands = list(op.operands)
+        inputs = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
+        for out in range(inputs, len(operands)):
+            made = operands[out].owner
+            if isinstance(made, ir.Block) or made.operation.name != "memref.alloc":
+                continue
+            if min(_uses(operands[out], block, position)) != number:
+                continue
+            for place in range(inputs):
+                same = maps[place] == maps[out] and operands[place].type == operands[out].type
+                if same and _ends_at(operands[place], number, block, position):
+                    first = position[operands[place].owner.operation]
+                    users = [use.owner.operation for use in operands[out].uses]
+                    if all(position.get(user, number) > first for user in users):
+                        operands[out].replace_all_uses_with(operands[place])
+                        made.operation.erase()
+                        operands = list(op.operands)
+                        break
+
+
+def _ends_at(
+    value: ir.Value, number: int, block: ir.Block, position: dict[ir.Operation, int]
+) -> bool:
+    """Is this a temporary that operation `number` reads once, and nothing uses afterwards?"""
+    while not isinstance(value.owner, ir.Block) and value.owner.operation.name in VIEWS:
+        value = value.owner.operation.operands[0]
+    if isinstance(value.owner, ir.Block) or value.owner.operation.name != "memref.alloc":
+        return False
+    uses = _uses(value, block, position)
+    return max(uses) == number and uses.count(number) == 1
 
 
 def _uses(value: ir.Value, block: ir.Block, position: dict[ir.Operation, int]) -> list[int]:

@@ -162,9 +162,9 @@ def _reads_of(value: ir.Value, reads: dict[ir.Operation, None], seen: set[ir.Val
         owner = use.owner.operation
         if owner.name == "vector.transfer_read":
             reads[owner] = None
-        elif owner.name == "tensor.extract_slice":
-            _reads_of(owner.results[0], reads, seen)
-        elif owner.name == "tensor.insert_slice" and use.operand_number == 1:
+        elif owner.name == "tensor.extract_slice" or (
+            owner.name == "tensor.insert_slice" and use.operand_number == 1
+        ):
             _reads_of(owner.results[0], reads, seen)
         elif owner.name == "scf.for":
             carried = use.operand_number - 3

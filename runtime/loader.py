@@ -61,7 +61,8 @@ class Function(Kernel):
 
     Tensors of torch give tensors of torch, everything else gives numpy arrays. Contiguous arguments
     are read where they are; results are always fresh memory. A tensor that requires grad is refused
-    unless under torch.no_grad(): a library has no derivative of its own. It may be called from several threads.
+    unless under torch.no_grad(): a library has no derivative of its own. It may be called from
+    several threads.
     """
 
     manifest: Manifest

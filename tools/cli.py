@@ -145,8 +145,8 @@ def show(
     if len(texts) == 1:
         print(texts[0].rstrip())
     else:
-        lines = (text.splitlines() for text in texts)
-        print("\n".join(difflib.unified_diff(*lines, *names, lineterm="", n=2)))
+        before, after = (text.splitlines() for text in texts)
+        print("\n".join(difflib.unified_diff(before, after, *names[:2], lineterm="", n=2)))
 
 
 @app.command()

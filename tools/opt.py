@@ -159,7 +159,7 @@ def run_part(text: str, options: argparse.Namespace) -> tuple[list[Diagnostic], 
                     dump = program.text(options.mlir_print_debuginfo)
                     print(f"// -----// IR dump after {name} //----- //\n{dump}", file=sys.stderr)
             return [], program.text(options.mlir_print_debuginfo)
-        except ir.MLIRError as error:
+        except ir.MLIRError as error:  # pyright: ignore[reportAttributeAccessIssue]
             return [from_mlir(d) for d in error.error_diagnostics] or [
                 Diagnostic(None, str(error).removeprefix("error: "))
             ], None
@@ -215,7 +215,7 @@ class Program:
     def text(self, locations: bool) -> str:
         if self.lowering is not None and self.lowering.code is not None:
             return self.lowering.text()
-        return self.module.operation.get_asm(enable_debug_info=locations).rstrip("\n") + "\n"
+        return str(self.module.operation.get_asm(enable_debug_info=locations)).rstrip("\n") + "\n"
 
 
 def interface(module: ir.Module) -> Any:

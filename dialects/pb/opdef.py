@@ -82,12 +82,12 @@ class Op(_View):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    #: The torch ops that import to this op, for the generated reference.
-    torch: ClassVar[tuple[str, ...]] = ()
     #: Cheap enough to compute again instead of being kept as a residual.
     free: ClassVar[bool] = False
     #: Names another function: transforms see it only after it has been expanded or inlined.
     functional: ClassVar[bool] = False
+    #: Declared and verified only: its rules are still to come.
+    reserved: ClassVar[bool] = False
 
     #: Works element by element.
     elementwise: ClassVar[bool] = False

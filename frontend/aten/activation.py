@@ -1,4 +1,4 @@
-"""Activation functions, written so that neither a value nor a derivative overflows."""
+"""Activation functions and losses, written so that neither a value nor a derivative overflows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .elementwise import log1p
-from .emitter import Emitter
+from .elementwise import absolute, expm1, log1p
+from .emitter import Emitter, count, shape
 
 aten = torch.ops.aten
 
@@ -37,9 +37,9 @@ def elu(
 ) -> ir.Value:
     # Both branches get an argument on which they are finite: an infinite exp of the branch that
     # is not taken would make the derivative NaN.
-    up, one = positive(e, x), e.like(x, 1)
+    up = positive(e, x)
     low = e.b.select(up, e.like(x, 0), e.b.mul(x, e.like(x, input_scale)))
-    low = e.b.mul(e.b.sub(e.b.exp(low), one), e.like(x, alpha * scale))
+    low = e.b.mul(expm1(e, low), e.like(x, alpha * scale))
     return e.b.select(up, e.b.mul(x, e.like(x, scale)), low)
 
 
@@ -92,8 +92,37 @@ def hardsigmoid(e: Emitter, x: ir.Value) -> ir.Value:
     return e.b.div(moved, e.like(x, 6))
 
 
+def hardswish(e: Emitter, x: ir.Value) -> ir.Value:
+    return e.b.mul(x, hardsigmoid(e, x))
+
+
 def threshold(e: Emitter, x: ir.Value, limit: float, value: float) -> ir.Value:
     return e.b.select(e.b.compare("le", x, e.like(x, limit)), e.like(x, value), x)
+
+
+def smooth_l1_loss(
+    e: Emitter, x: ir.Value, y: ir.Value, reduction: int = 1, beta: float = 1
+) -> ir.Value:
+    """Quadratic up to ``beta``, where each branch gets a number on which it is finite."""
+    common = torch.broadcast_shapes(shape(x), shape(y))
+    x, y = (e.tensor(t, common, e.out.dtype) for t in (x, y))
+    far, zero = e.b.sub(x, y), e.like(x, 0)
+    inside = e.b.compare("lt", absolute(e, far), e.like(x, beta))
+    near = e.b.select(inside, far, zero)
+    curve = e.b.div(e.b.mul(e.b.mul(near, near), e.like(x, 0.5)), e.like(x, beta or 1))
+    line = e.b.sub(absolute(e, far), e.like(x, 0.5 * beta))
+    losses = e.b.select(inside, curve, line)
+    if reduction == 0:
+        return losses
+    total = e.b.reduce_sum(losses, list(range(len(common))))
+    return total if reduction == 2 else e.b.div(total, e.like(total, count(common)))
+
+
+def huber_loss(
+    e: Emitter, x: ir.Value, y: ir.Value, reduction: int = 1, delta: float = 1
+) -> ir.Value:
+    loss = smooth_l1_loss(e, x, y, reduction, delta)
+    return e.b.mul(loss, e.like(loss, delta))
 
 
 RULES: dict[Any, Any] = {
@@ -110,5 +139,8 @@ RULES: dict[Any, Any] = {
     aten.gelu.default: gelu,
     aten.hardtanh.default: hardtanh,
     aten.hardsigmoid.default: hardsigmoid,
+    aten.hardswish.default: hardswish,
+    aten.huber_loss.default: huber_loss,
+    aten.smooth_l1_loss.default: smooth_l1_loss,
     aten.threshold.default: threshold,
 }

@@ -82,17 +82,23 @@ def log1p(e: Emitter, x: ir.Value) -> ir.Value:
     (x,) = e.operands(x)
     one = e.like(x, 1)
     near = e.b.add(one, x)
-    lost = e.b.div(e.b.sub(x, e.b.sub(near, one)), near)
-    finite = e.b.compare("lt", absolute(e, lost), e.like(x, float("inf")))
-    lost = e.b.select(finite, lost, e.like(x, 0))
-    return e.b.add(e.b.log(near), e.b.stop_gradient(lost))
+    return corrected(e, e.b.log(near), e.b.div(e.b.sub(x, e.b.sub(near, one)), near))
+
+
+def corrected(e: Emitter, rough: ir.Value, lost: ir.Value) -> ir.Value:
+    """``rough`` with its derivatives, plus the error of its value, where that is finite."""
+    lost = e.b.stop_gradient(lost)
+    finite = e.b.compare("lt", absolute(e, lost), e.like(lost, float("inf")))
+    return e.b.add(rough, e.b.select(finite, lost, e.like(lost, 0)))
 
 
 def expm1(e: Emitter, x: ir.Value) -> ir.Value:
-    """tanh(x / 2) (exp(x) + 1): exact for small x, and so are its derivatives."""
+    """exp(x) - 1 for the derivatives; the value is that of tanh(x / 2) (exp(x) + 1)."""
     (x,) = e.operands(x)
+    grown, one = e.b.exp(x), e.like(x, 1)
     half = e.b.tanh(e.b.mul(x, e.like(x, 0.5)))
-    return e.b.mul(half, e.b.add(e.b.exp(x), e.like(x, 1)))
+    rough = e.b.sub(grown, one)
+    return corrected(e, rough, e.b.sub(e.b.mul(half, e.b.add(grown, one)), rough))
 
 
 def sinh(e: Emitter, x: ir.Value) -> ir.Value:
@@ -116,13 +122,15 @@ def logaddexp(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     infinite = e.b.compare("eq", absolute(e, top), e.like(top, float("inf")))
     top = e.b.select(infinite, e.like(top, 0), top)
     parts = [e.b.exp(e.b.sub(part, top)) for part in (x, y)]
-    return e.b.add(e.b.log(e.b.add(*parts)), top)
+    rough = e.b.log(e.b.add(*parts))
+    apart = e.b.stop_gradient(e.b.neg(absolute(e, e.b.sub(x, y))))
+    return e.b.add(corrected(e, rough, e.b.sub(log1p(e, e.b.exp(apart)), rough)), top)
 
 
 def xlogy(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     x, y = e.operands(x, y)
     zero = e.like(x, 0)
-    void = e.b.mul(e.b.compare("eq", x, zero), e.b.compare("le", y, zero))
+    void = e.b.mul(e.b.compare("eq", x, zero), e.b.compare("eq", y, y))
     return e.b.mul(x, e.b.log(e.b.select(void, e.like(x, 1), y)))
 
 
@@ -139,8 +147,10 @@ def power(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     if y in (0.5, -0.5):
         root = e.b.sqrt(x)
         return root if y > 0 else e.b.div(one, root)
-    if y != int(y) or abs(y) > 64:
+    if not abs(y) <= 64 or y != int(y):
         return e.b.pow(x, e.like(x, y))
+    if y < 0:  # the reciprocal comes first: what is squared must not overflow before its time
+        x = e.b.div(one, x)
     # Whole powers by squaring, as exact as pow and with derivatives that need no logarithm.
     result, square, left = None, x, abs(int(y))
     while left:
@@ -148,9 +158,7 @@ def power(e: Emitter, x: Operand, y: Operand) -> ir.Value:
             result = square if result is None else e.b.mul(result, square)
         left //= 2
         square = e.b.mul(square, square) if left else square
-    if result is None:
-        return one
-    return result if y > 0 else e.b.div(one, result)
+    return one if result is None else result
 
 
 def square(e: Emitter, x: ir.Value) -> ir.Value:

@@ -88,11 +88,48 @@ def _floor_correction(e: Emitter, rest: ir.Value, y: ir.Value) -> ir.Value:
     return e.b.mul(e.b.compare("ne", rest, zero), differ)
 
 
+def _halves(e: Emitter, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """x as a sum of two numbers of half the digits (Veltkamp): products of these are exact."""
+    grown = e.b.mul(x, e.like(x, 2.0**27 + 1))
+    high = e.b.sub(grown, e.b.sub(grown, x))
+    return high, e.b.sub(x, high)
+
+
+def _lost(e: Emitter, x: ir.Value, y: ir.Value, product: ir.Value) -> ir.Value:
+    """What the rounding of ``product`` = x y lost (Dekker)."""
+    (xh, xl), (yh, yl) = _halves(e, x), _halves(e, y)
+    lost = e.b.sub(e.b.mul(xh, yh), product)
+    lost = e.b.add(e.b.add(lost, e.b.mul(xh, yl)), e.b.mul(xl, yh))
+    return e.b.stop_gradient(e.b.add(lost, e.b.mul(xl, yl)))
+
+
+def _quotient(e: Emitter, x: ir.Value, y: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """x / y towards zero, and what is left of x: exact, as C's fmod, for quotients below 2^52."""
+    if dtype_of(x) is torch.float32:  # in f64 even the product with the quotient is exact
+        wide = [e.convert(t, torch.float64) for t in (x, y)]
+        quotient, rest = (e.convert(t, torch.float32) for t in _quotient(e, *wide))
+        return quotient, rest
+    zero = e.like(x, 0)
+    quotient = trunc(e, e.b.div(x, y))
+    product = e.b.mul(quotient, y)
+    lost = _lost(e, quotient, y, product)
+    finite = e.b.compare("eq", e.b.sub(lost, lost), zero)
+    rest = e.b.sub(e.b.sub(x, product), e.b.select(finite, lost, zero))
+    rest = e.b.select(e.b.compare("eq", quotient, zero), x, rest)  # y may be infinite
+    # The division may have been rounded up to a whole number: then the rest changes sign.
+    over = e.b.mul(e.b.compare("lt", rest, zero), e.b.compare("gt", x, zero))
+    under = e.b.mul(e.b.compare("gt", rest, zero), e.b.compare("lt", x, zero))
+    wrong = e.b.add(over, under)
+    down = e.b.compare("gt", quotient, zero)
+    step = e.b.select(down, e.like(x, 1), e.like(x, -1))
+    rest = e.b.add(rest, e.b.select(wrong, e.b.mul(step, y), zero))
+    return e.b.sub(quotient, e.b.select(wrong, step, zero)), rest
+
+
 def floor_divide(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     x, y = e.operands(x, y)
-    if e.out.dtype.is_floating_point:
-        return floor(e, e.b.div(x, y))
-    quotient, rest = _integer_quotient(e, x, y)
+    exact = _quotient if e.out.dtype.is_floating_point else _integer_quotient
+    quotient, rest = exact(e, x, y)
     return e.b.sub(quotient, e.convert(_floor_correction(e, rest, y), dtype_of(x)))
 
 
@@ -109,17 +146,15 @@ def divide(e: Emitter, x: Operand, y: Operand, rounding_mode: str | None = None)
 
 def remainder(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     x, y = e.operands(x, y)
-    if e.out.dtype.is_floating_point:
-        return e.b.sub(x, e.b.mul(floor(e, e.b.div(x, y)), y))
-    _, rest = _integer_quotient(e, x, y)
+    exact = _quotient if e.out.dtype.is_floating_point else _integer_quotient
+    _, rest = exact(e, x, y)
     return e.b.select(_floor_correction(e, rest, y), e.b.add(rest, y), rest)
 
 
 def fmod(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     x, y = e.operands(x, y)
-    if e.out.dtype.is_floating_point:
-        return e.b.sub(x, e.b.mul(trunc(e, e.b.div(x, y)), y))
-    return _integer_quotient(e, x, y)[1]
+    exact = _quotient if e.out.dtype.is_floating_point else _integer_quotient
+    return exact(e, x, y)[1]
 
 
 RULES: dict[Any, Any] = {

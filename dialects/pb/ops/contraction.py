@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 @register(gen.DotGeneralOp)
 class DotGeneral(Bilinear):
-    torch = ("aten.mm.default", "aten.bmm.default", "aten.addmm.default")
-
     def sides(self) -> tuple[list[int], list[int], list[int], list[int]]:
         return tuple(map(list, (self.x_batch, self.y_batch, self.x_contract, self.y_contract)))  # type: ignore[return-value]
 

@@ -37,34 +37,34 @@ class LinearTranspose(Op):
 
 @register(gen.CustomCallOp)
 class CustomCall(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.LinearCallOp)
 class LinearCall(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.CheckpointOp)
 class Checkpoint(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.CondOp)
 class Cond(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.WhileOp)
 class While(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.ScanOp)
 class Scan(Op):
-    pure = False
+    reserved, pure = True, False
 
 
 @register(gen.RandomBitsOp)
 class RandomBits(Op):
-    pure = False
+    reserved, pure = True, False

@@ -16,7 +16,6 @@ from ..types import dtype, element_type, shape, size, tensor_type
 @register(gen.ConstantOp)
 class Constant(Op):
     free = True
-    torch = ("aten.full.default", "aten.lift_fresh_copy.default")
 
     def reference(self) -> Any:
         return array(self.value, self.result)
@@ -36,7 +35,6 @@ class Constant(Op):
 @register(gen.IotaOp)
 class Iota(Op):
     free = True
-    torch = ("aten.arange.start_step",)
 
     def reference(self) -> Any:
         dims = shape(self.result)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 @register(gen.AddOp)
 class Add(Elementwise, Linear):
-    torch = ("aten.add.Tensor",)
-
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         return b.add(x_dot, y_dot)
 
@@ -46,8 +44,6 @@ class Add(Elementwise, Linear):
 
 @register(gen.SubOp)
 class Sub(Elementwise, Linear):
-    torch = ("aten.sub.Tensor",)
-
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         return b.sub(x_dot, y_dot)
 
@@ -71,8 +67,6 @@ class Sub(Elementwise, Linear):
 
 @register(gen.MulOp)
 class Mul(Elementwise, Bilinear):
-    torch = ("aten.mul.Tensor",)
-
     def transpose(self, b: Builder, ct: ir.Value, x: Any, y: Any) -> Sequence[Tangent | None]:
         return (b.mul(ct, y), None) if x is None else (None, b.mul(ct, x))
 
@@ -96,8 +90,6 @@ class Mul(Elementwise, Bilinear):
 
 @register(gen.DivOp)
 class Div(Elementwise):
-    torch = ("aten.div.Tensor",)
-
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         quotient = b.mul(y_dot, ZERO if y_dot is ZERO else b.div(self.result, self.y))
         return b.sub(b.div(x_dot, self.y), quotient)
@@ -122,7 +114,6 @@ class Div(Elementwise):
 @register(gen.PowOp)
 class Pow(Elementwise):
     cost = 30
-    torch = ("aten.pow.Tensor_Tensor",)
 
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         x, y = self.x, self.y
@@ -147,8 +138,6 @@ class Pow(Elementwise):
 
 @register(gen.MaximumOp)
 class Maximum(Elementwise):
-    torch = ("aten.maximum.default",)
-
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         x, y = self.x, self.y
         tie = b.compare("eq", x, y)
@@ -173,8 +162,6 @@ class Maximum(Elementwise):
 
 @register(gen.NegOp)
 class Neg(Elementwise, Linear):
-    torch = ("aten.neg.default",)
-
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         return (b.neg(ct),)
 
@@ -192,7 +179,6 @@ class Neg(Elementwise, Linear):
 @register(gen.ExpOp)
 class Exp(Elementwise):
     cost = 12
-    torch = ("aten.exp.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return b.mul(x_dot, self.result)
@@ -207,7 +193,6 @@ class Exp(Elementwise):
 @register(gen.LogOp)
 class Log(Elementwise):
     cost = 12
-    torch = ("aten.log.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return b.div(x_dot, self.x)
@@ -222,7 +207,6 @@ class Log(Elementwise):
 @register(gen.SinOp)
 class Sin(Elementwise):
     cost = 15
-    torch = ("aten.sin.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return b.mul(x_dot, b.cos(self.x))
@@ -237,7 +221,6 @@ class Sin(Elementwise):
 @register(gen.CosOp)
 class Cos(Elementwise):
     cost = 15
-    torch = ("aten.cos.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return b.neg(b.mul(x_dot, b.sin(self.x)))
@@ -252,7 +235,6 @@ class Cos(Elementwise):
 @register(gen.TanhOp)
 class Tanh(Elementwise):
     cost = 15
-    torch = ("aten.tanh.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         square = b.mul(self.result, self.result)
@@ -268,7 +250,6 @@ class Tanh(Elementwise):
 @register(gen.SqrtOp)
 class Sqrt(Elementwise):
     cost = 4
-    torch = ("aten.sqrt.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return b.div(x_dot, b.mul(self.result, b.full_like(self.result, 2)))
@@ -283,7 +264,6 @@ class Sqrt(Elementwise):
 @register(gen.LogisticOp)
 class Logistic(Elementwise):
     cost = 15
-    torch = ("aten.sigmoid.default",)
 
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         rest = b.sub(b.full_like(self.result, 1), self.result)

@@ -39,7 +39,6 @@ def axes_first(op: Any, rank_: int) -> list[int]:
 @register(gen.GatherOp)
 class Gather(Linear):
     linear_in = (0,)
-    torch = ("aten.index.Tensor", "aten.gather.default", "aten.embedding.default")
 
     def transpose(
         self, b: Builder, ct: ir.Value, x: Any, *indices: Any
@@ -78,7 +77,6 @@ class Gather(Linear):
 @register(gen.ScatterAddOp)
 class ScatterAdd(Linear):
     linear_in = (0, 1)
-    torch = ("aten.scatter_add.default", "aten.index_put.default")
 
     def transpose(
         self, b: Builder, ct: ir.Value, x: Any, updates: Any, *indices: Any

@@ -90,8 +90,6 @@ def without_dim(b: Builder, x: ir.Value, dim: int) -> ir.Value | None:
 
 @register(gen.ReduceSumOp)
 class ReduceSum(Reduction, Linear):
-    torch = ("aten.sum.dim_IntList", "aten.mean.dim")
-
     def over(self, b: Builder, x: ir.Value, dims: Sequence[int]) -> ir.Value:
         return b.reduce_sum(x, dims)
 
@@ -116,8 +114,6 @@ class ReduceSum(Reduction, Linear):
 
 @register(gen.ReduceMaxOp)
 class ReduceMax(Reduction):
-    torch = ("aten.amax.default",)
-
     def over(self, b: Builder, x: ir.Value, dims: Sequence[int]) -> ir.Value:
         return b.reduce_max(x, dims)
 

@@ -29,8 +29,6 @@ _COMPARISONS = {
 
 @register(gen.CompareOp)
 class Compare(Elementwise):
-    torch = ("aten.eq.Tensor", "aten.lt.Tensor", "aten.ge.Tensor")
-
     def jvp(self, b: Builder, x_dot: Tangent, y_dot: Tangent) -> Tangent:
         return ZERO
 
@@ -44,7 +42,6 @@ class Compare(Elementwise):
 @register(gen.SelectOp)
 class Select(Elementwise, Linear):
     linear_in = (1, 2)
-    torch = ("aten.where.self",)
 
     def jvp(self, b: Builder, pred_dot: Tangent, t_dot: Tangent, f_dot: Tangent) -> Tangent:
         return b.select(self.pred, t_dot, f_dot)
@@ -72,8 +69,6 @@ class Select(Elementwise, Linear):
 
 @register(gen.ConvertOp)
 class Convert(Elementwise):
-    torch = ("prims.convert_element_type.default", "aten._to_copy.default")
-
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         if x_dot is ZERO or not is_float(self.result):
             return ZERO
@@ -101,8 +96,6 @@ class Convert(Elementwise):
 
 @register(gen.StopGradientOp)
 class StopGradient(Elementwise, Linear):
-    torch = ("aten.detach.default",)
-
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         if x_dot is ZERO or not self.reverse_only:
             return ZERO

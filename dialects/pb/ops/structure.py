@@ -26,7 +26,6 @@ def constant_of(b: Builder, x: ir.Value, result: ir.Value) -> ir.Value | None:
 @register(gen.BroadcastOp)
 class Broadcast(Linear):
     free = True
-    torch = ("aten.expand.default", "aten.unsqueeze.default")
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         kept = list(self.dims)
@@ -59,7 +58,6 @@ class Broadcast(Linear):
 @register(gen.ReshapeOp)
 class Reshape(Linear):
     free = True
-    torch = ("aten.view.default", "aten.squeeze.dims")
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         return (b.reshape(ct, shape(self.x)),)
@@ -92,7 +90,6 @@ def reshaped_broadcast(b: Builder, inner: Any, dims: Sequence[int]) -> ir.Value 
 @register(gen.TransposeOp)
 class Transpose(Linear):
     free = True
-    torch = ("aten.permute.default", "aten.transpose.int")
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         return (b.transpose(ct, np.argsort(list(self.permutation)).tolist()),)
@@ -159,8 +156,6 @@ def inserted(values: Sequence[int], at: int, value: int) -> list[int]:
 
 @register(gen.SliceOp)
 class Slice(Linear):
-    torch = ("aten.slice.Tensor", "aten.select.int")
-
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         return (b.pad(ct, None, shape(self.x), list(self.offsets), list(self.strides)),)
 
@@ -199,8 +194,6 @@ def region(offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int])
 
 @register(gen.PadOp)
 class Pad(Linear):
-    torch = ("aten.constant_pad_nd.default",)
-
     def transpose(self, b: Builder, ct: ir.Value, x: Any, value: Any) -> Sequence[Tangent | None]:
         offsets, strides = list(self.offsets), list(self.strides)
         x_bar = value_bar = None
@@ -243,8 +236,6 @@ class Pad(Linear):
 
 @register(gen.ConcatenateOp)
 class Concatenate(Linear):
-    torch = ("aten.cat.default",)
-
     def jvp(self, b: Builder, *tangents: Tangent) -> Tangent:
         filled = [
             b.zeros_like(x) if x_dot is ZERO else x_dot

@@ -8,7 +8,7 @@ func.func @surprise(%x: tensor<2xi32>) {
 
 // -----
 
-// CHECK: opt_diagnostics.mlir:[[#@LINE + 2]]: error: expected error "never" was not produced
+// CHECK: opt_diagnostics.mlir:[[#@LINE + 1]]: error: expected error "never" was not produced
 func.func @calm() {
   // expected-error@above {{never}}
   return
