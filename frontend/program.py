@@ -7,7 +7,6 @@ of a linearisation) are made from the graph, without tracing again.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -19,7 +18,7 @@ import torch
 from mlir import ir
 
 from ..dialects.pb.types import shape
-from ..pipelines import cache, cpu
+from ..pipelines import cache
 from ..pipelines.artifact import Interface, TensorSpec
 from ..runtime import ArtifactError, Function, load
 from . import autograd, split
@@ -41,12 +40,15 @@ def machine_code(module: ir.Module, source: str) -> Function:
         arg_names=[f"in{i}" for i in range(len(inputs))],
         source=source,
     )
-    with module.context:
-        with cache.library(module, interface) as path, contextlib.suppress(ArtifactError):
-            return load(path)
-        # Somebody damaged the cache.
-        with tempfile.TemporaryDirectory(prefix="pullback-") as directory:
-            return load(cpu.build(module, interface, Path(directory)))
+    found: list[Function] = []
+
+    def usable(path: Path) -> bool:
+        with contextlib.suppress(ArtifactError, OSError):
+            found.append(load(path))
+        return bool(found)
+
+    with module.context, cache.library(module, interface, usable=usable) as path:
+        return found[0] if found else load(path)
 
 
 def _spec(name: str, type_: ir.Type) -> TensorSpec:

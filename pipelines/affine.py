@@ -187,3 +187,21 @@ def _merged(access: Access, outer: int, inner: int, size: int) -> Access | None:
     shape[p : p + 2] = [shape[p] * size]
     del indices[p + 1]
     return Access(tuple(shape), tuple(indices))
+
+
+def without_products(access: Access, domain: Shape) -> Access:
+    """The access with one dimension for each of several loops that run through a single one."""
+    shape: list[int] = []
+    indices: list[Index] = []
+    for size, index in zip(access.shape, access.indices, strict=True):
+        terms = sorted(index.terms, key=lambda term: -term[1])
+        sizes = [domain[d] for d, _ in terms]
+        strides = [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
+        whole = index.offset == 0 and math.prod(sizes) == size
+        if len(terms) > 1 and whole and strides == [stride for _, stride in terms]:
+            shape += sizes
+            indices += [dim(d) for d, _ in terms]
+        else:
+            shape.append(size)
+            indices.append(index)
+    return Access(tuple(shape), tuple(indices))

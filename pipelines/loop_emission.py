@@ -25,6 +25,7 @@ from .affine import (
     identity,
     merge_dims,
     reshape_groups,
+    without_products,
 )
 from .fusion import Fusion, Step, read_through
 from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
@@ -157,6 +158,9 @@ class Emission:
         order, leaves = self._plan(step)
         writes = [_write_access(node, rank) for node in step.members]
         reads = [Access(r.view or r.node.shape, r.indices) for r in leaves]
+        for read in order:  # made here, not in a body, where nobody else could use them
+            for source in getattr(read.node, "tensors", ()):
+                self.tensor(source)
         pinned = {
             d
             for read in order
@@ -165,6 +169,7 @@ class Emission:
             for d in index.dims()
         }
         domain, kept, accesses, dims = merge_dims(step.domain, [*reads, *writes], pinned)
+        accesses = [without_products(access, domain) for access in accesses]
         inputs = [
             _narrowed(self.tensor(read.node, access.shape), access, domain)
             for read, access in zip(leaves, accesses, strict=False)

@@ -69,10 +69,9 @@ def run(module: ir.Module) -> int:
     with module.context, main.location:
         _hoist(block)
         _compute_in_place(block)
-        operations = list(block.operations)
-        position = {op.operation: number for number, op in enumerate(operations)}
+        position = _positions(block)
         buffers = {}
-        for op in operations:
+        for op in block.operations:
             if op.operation.name == "memref.alloc":
                 size = -(-size_of(op.results[0].type) // ALIGNMENT) * ALIGNMENT
                 uses = _uses(op.results[0], block, position) or [position[op.operation]]
@@ -100,34 +99,44 @@ def _hoist(block: ir.Block) -> None:
             op.move_before(top.operation)
 
 
+def _positions(block: ir.Block) -> dict[ir.Operation, int]:
+    """The place of each operation, until operands change: the bindings hash by them."""
+    return {op.operation: number for number, op in enumerate(block.operations)}
+
+
 def _compute_in_place(block: ir.Block) -> None:
     """An elementwise loop that reads a buffer for the last time may write its result there."""
     operations = list(block.operations)
-    position = {op.operation: number for number, op in enumerate(operations)}
+    position = _positions(block)
+    replaced: list[ir.Operation] = []
     for number, op in enumerate(operations):
-        if op.operation.name != "linalg.generic" or "reduction" in str(
-            op.attributes["iterator_types"]
-        ):
+        if op.operation.name != "linalg.generic":
             continue
         maps = list(ir.ArrayAttr(op.attributes["indexing_maps"]))
+        loops = len(ir.ArrayAttr(op.attributes["iterator_types"]))
+        # Each element is visited once.
+        whole = ir.AffineMapAttr.get(ir.AffineMap.get_identity(loops))
         operands = list(op.operands)
         inputs = ir.DenseI32ArrayAttr(op.attributes["operandSegmentSizes"])[0]
         for out in range(inputs, len(operands)):
             made = operands[out].owner
             if isinstance(made, ir.Block) or made.operation.name != "memref.alloc":
                 continue
-            if min(_uses(operands[out], block, position)) != number:
+            if maps[out] != whole or min(_uses(operands[out], block, position)) != number:
                 continue
             for place in range(inputs):
-                same = maps[place] == maps[out] and operands[place].type == operands[out].type
+                same = maps[place] == whole and operands[place].type == operands[out].type
                 if same and _ends_at(operands[place], number, block, position):
                     first = position[operands[place].owner.operation]
                     users = [use.owner.operation for use in operands[out].uses]
                     if all(position.get(user, number) > first for user in users):
                         operands[out].replace_all_uses_with(operands[place])
-                        made.operation.erase()
+                        replaced.append(made.operation)
                         operands = list(op.operands)
+                        position = _positions(block)
                         break
+    for allocation in replaced:
+        allocation.erase()
 
 
 def _ends_at(

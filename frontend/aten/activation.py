@@ -39,7 +39,8 @@ def elu(
     # is not taken would make the derivative NaN.
     up = positive(e, x)
     low = e.b.select(up, e.like(x, 0), e.b.mul(x, e.like(x, input_scale)))
-    low = e.b.mul(expm1(e, low), e.like(x, alpha * scale))
+    curve = e.b.select(e.b.compare("lt", x, e.like(x, 0)), expm1(e, low), low)
+    low = e.b.mul(curve, e.like(x, alpha * scale))
     return e.b.select(up, e.b.mul(x, e.like(x, scale)), low)
 
 

@@ -95,7 +95,7 @@ def cosine_similarity(
 ) -> ir.Value:
     common = torch.broadcast_shapes(shape(x), shape(y))
     x, y = (e.tensor(t, common, e.out.dtype) for t in (x, y))
-    dims = [wrap(dim, len(common))]
+    dims = e.dims(dim, len(common))
 
     def norm(t: ir.Value) -> ir.Value:
         found = safe_sqrt(e, e.b.reduce_sum(e.b.mul(t, t), dims))

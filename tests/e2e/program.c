@@ -2,9 +2,11 @@
  *
  *   curvature: x f64[8][6] -> Hessians f64[8][6][6]
  *   pick:      indices i64[3] -> rows f64[3][2] of a table, which is a parameter
+ *   layers:    x f64[400][200] -> f64[400][200] and f64[200], with work for several threads
  */
 #define _XOPEN_SOURCE 600
 #include "curvature.h"
+#include "layers.h"
 #include "pick.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -128,6 +130,80 @@ static void indices(void)
   free(workspace);
 }
 
+#define ROWS 400
+#define COLUMNS 200
+#define WORKERS 3
+
+typedef struct job {
+  void (*body)(void *context, size_t index);
+  void *context;
+  size_t first, count;
+} job;
+
+/* From the last part to the first, on this thread. `pool` counts the parts. */
+static void backwards(void *pool, void (*body)(void *, size_t), void *context, size_t count)
+{
+  *(size_t *)pool += count;
+  while (count > 0)
+    body(context, --count);
+}
+
+static void *work(void *argument)
+{
+  job *mine = (job *)argument;
+  size_t index;
+  for (index = mine->first; index < mine->count; index += WORKERS)
+    mine->body(mine->context, index);
+  return NULL;
+}
+
+static void on_threads(void *pool, void (*body)(void *, size_t), void *context, size_t count)
+{
+  pthread_t thread[WORKERS];
+  job jobs[WORKERS];
+  size_t i;
+  *(size_t *)pool += count;
+  for (i = 0; i < WORKERS; i++) {
+    jobs[i].body = body;
+    jobs[i].context = context;
+    jobs[i].first = i;
+    jobs[i].count = count;
+    if (pthread_create(&thread[i], NULL, work, &jobs[i]) != 0)
+      abort();
+  }
+  for (i = 0; i < WORKERS; i++)
+    pthread_join(thread[i], NULL);
+}
+
+static void sharing(void)
+{
+  static double x[ROWS * COLUMNS], serial[(ROWS + 1) * COLUMNS], shared[(ROWS + 1) * COLUMNS];
+  void *workspace = aligned(LAYERS_WORKSPACE_BYTES);
+  const void *in[1];
+  void *out[2];
+  size_t i, parts = 0;
+  pullback_call call;
+  for (i = 0; i < ROWS * COLUMNS; i++)
+    x[i] = (double)(i % 101) / 101.0 - 0.5;
+  in[0] = x;
+  out[0] = serial;
+  out[1] = serial + ROWS * COLUMNS;
+  printf("serial %d\n", layers(in, out, workspace, NULL));
+  memset(&call, 0, sizeof call);
+  call.size = sizeof call;
+  call.pool = &parts;
+  out[0] = shared;
+  out[1] = shared + ROWS * COLUMNS;
+  for (i = 0; i < 2; i++) {
+    memset(shared, 0xff, sizeof shared);
+    call.parallel_for = i == 0 ? backwards : on_threads;
+    printf("%s %d ", i == 0 ? "backwards" : "on-threads", layers(in, out, workspace, &call));
+    printf("%s\n", memcmp(shared, serial, sizeof serial) == 0 ? "equal" : "different");
+  }
+  printf("parts %lu\n", (unsigned long)parts);
+  free(workspace);
+}
+
 int main(void)
 {
   void *workspace = aligned(CURVATURE_WORKSPACE_BYTES + 64);
@@ -139,6 +215,7 @@ int main(void)
   printf("\ndifferent %lu\n", (unsigned long)threads());
   misuse(workspace);
   indices();
+  sharing();
   free(workspace);
   return 0;
 }

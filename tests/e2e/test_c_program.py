@@ -15,6 +15,7 @@ from .compare import assert_same
 PROGRAM = Path(__file__).with_name("program.c")
 C89 = ["gcc", "-std=c89"]
 CPP17 = ["g++", "-x", "c++", "-std=c++17"]
+NAMES = ["curvature", "pick", "layers"]
 F64 = torch.float64
 
 
@@ -23,12 +24,19 @@ def energy(x: torch.Tensor) -> torch.Tensor:
     return torch.exp(torch.tanh(weights @ x)).sum() + (x[1:] * x[:-1]).sum() ** 2
 
 
+def layers(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    weights = torch.linspace(-1, 1, 200 * 200, dtype=F64).reshape(200, 200)
+    hidden = torch.tanh(x @ weights)
+    return hidden.softmax(1) * hidden, hidden.exp().sum(0)
+
+
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with curvature.so, pick.so and their headers."""
+    """A folder with curvature.so, pick.so, layers.so and their headers."""
     folder = tmp_path_factory.mktemp("libraries")
     curvature = pullback.vmap(pullback.hessian(energy))
     pullback.compile(curvature, torch.ones(8, 6, dtype=F64), name="curvature", out=folder)
+    pullback.compile(layers, torch.ones(400, 200, dtype=F64), name="layers", out=folder)
     table = torch.ones(4, 2, dtype=F64)
     index = torch.tensor([0, 1, 2])
     pullback.compile(lambda i: table[i], index, name="pick", out=folder, params="file")
@@ -41,7 +49,7 @@ def printed(request: pytest.FixtureRequest, libraries: Path) -> dict[str, str]:
     binary = libraries / "program"
     strict = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread"]
     command = [*request.param, *strict, f"-I{libraries}", PROGRAM, "-x", "none", "-o", binary]
-    command += [libraries / "curvature.so", libraries / "pick.so", f"-Wl,-rpath,{libraries}"]
+    command += [libraries / f"{name}.so" for name in NAMES] + [f"-Wl,-rpath,{libraries}"]
     subprocess.run(command, check=True)
     done = subprocess.run([binary], check=True, capture_output=True, text=True)
     return dict(line.split(" ", 1) for line in done.stdout.splitlines())
@@ -57,6 +65,13 @@ def test_the_hessian(printed: dict[str, str]) -> None:
 
 def test_threads_with_small_stacks_give_equal_bits(printed: dict[str, str]) -> None:
     assert printed["different"] == "0"
+
+
+def test_who_shares_the_work_does_not_change_a_bit(printed: dict[str, str]) -> None:
+    assert printed["serial"] == "0"
+    assert printed["backwards"] == "0 equal"
+    assert printed["on-threads"] == "0 equal"
+    assert int(printed["parts"]) > 2
 
 
 @pytest.mark.parametrize(
@@ -89,7 +104,7 @@ def test_a_bad_index_returns_the_status_that_the_header_names(
     assert "index" in line[0] and Path(__file__).name in line[0]
 
 
-@pytest.mark.parametrize("name", ["curvature", "pick"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_library_stands_alone(libraries: Path, name: str) -> None:
     library = libraries / f"{name}.so"
 
@@ -104,7 +119,7 @@ def test_a_library_stands_alone(libraries: Path, name: str) -> None:
     assert not [line for line in output("readelf", "-dW", library) if "(NEEDED)" in line]
 
 
-@pytest.mark.parametrize("name", ["curvature", "pick"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_library_has_no_writable_data(libraries: Path, name: str) -> None:
     command = ["readelf", "-SW", libraries / f"{name}.so"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

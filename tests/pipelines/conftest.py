@@ -51,14 +51,19 @@ def interface(
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Path]:
-    """build(text, name="f", params=None) -> the path of a library that is new each time."""
+    """build(text, name="f", params=None, options=None) -> the path of a new library."""
     numbers = itertools.count()
 
-    def make(text: str, name: str = "f", params: cpu.Params | None = None) -> Path:
+    def make(
+        text: str,
+        name: str = "f",
+        params: cpu.Params | None = None,
+        options: cpu.Options | None = None,
+    ) -> Path:
         with ir.Context():
             module = ir.Module.parse(text)
             described = interface(module, name, params)
-            return cpu.build(module, described, tmp_path / str(next(numbers)))
+            return cpu.build(module, described, tmp_path / str(next(numbers)), options)
 
     return make
 

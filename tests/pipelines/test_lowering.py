@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pullback.dialects.errors import ToolchainError
+from pullback.pipelines import cpu
 
-from .conftest import Check, Compile, function, tensor
+from .conftest import Check, Compile, arguments_for, assert_close, function, tensor
 
 NUMBERS = ["f32", "f64", "i32", "i64"]
 
@@ -221,6 +223,36 @@ def test_blocked_contractions(check: Check, element: str, sizes: tuple[int, int,
         op = dot(x, y, ([], [], [1 - x_transposed], [y_transposed]))
         text = function(f"  %r = {op}", {"%x": x, "%y": y}, {"%r": tensor((m, n), element)})
         check(text, tolerance=tolerance)
+
+
+def test_a_target_without_avx512(compiled: Compile) -> None:
+    host = cpu.llvm.host()
+    if not {"avx2", "fma"} <= host.enabled:
+        pytest.skip("this machine has no AVX2")
+    older = cpu.Options(cpu.llvm.Target(host.triple, "x86-64-v3", "+avx,+avx2,+fma"))
+    x, y = tensor((37, 53), "f64"), tensor((53, 45), "f64")
+    op = dot(x, y, ([], [], [1], [0]))
+    r = tensor((37, 45), "f64")
+    text = function(f"  %d = {op}\n  %r = pb.sin %d : {r}", {"%x": x, "%y": y}, {"%r": r})
+    left, right = arguments_for(text)
+    [got] = compiled(text, options=older).call_leaves([left, right])
+    assert_close(np.asarray(got), np.sin(left @ right))
+
+
+def test_a_target_without_fused_multiply_add(compiled: Compile) -> None:
+    host = cpu.llvm.host()
+    oldest = cpu.Options(cpu.llvm.Target(host.triple, "x86-64", ""))
+    with pytest.raises(ToolchainError, match="fused multiply-add"):
+        compiled(binary("add", "f32"), options=oldest)
+
+
+@pytest.mark.parametrize("shape", [(1 << 18,), (1 << 14, 24)])
+def test_long_sums_are_accurate(compiled: Compile, shape: tuple[int, ...]) -> None:
+    x, r = tensor(shape, "f32"), tensor(shape[1:], "f32")
+    run = compiled(function(f"  %r = pb.reduce_sum %x dims = [0] : {x}", {"%x": x}, {"%r": r}))
+    values = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+    [got] = run.call_leaves([values])
+    np.testing.assert_allclose(np.asarray(got), values.astype(np.float64).sum(0), rtol=1e-6)
 
 
 def test_batched_blocks(check: Check) -> None:

@@ -1,11 +1,12 @@
 // RUN: pullback-opt -p linalg,scheduled %s | FileCheck %s
 // RUN: pullback-opt -p linalg,scheduled,bufferized %s | FileCheck %s --check-prefix=MEMORY
 
-// The accumulators stay in registers over the contracted dimension.
+// The accumulators stay in registers over the contracted dimension, and start there.
 // CHECK-LABEL: func.func @main
 // CHECK: scf.for
 // CHECK: scf.for
-// CHECK: %[[START:.*]] = vector.transfer_read
+// CHECK-NOT: linalg.fill
+// CHECK: %[[START:.*]] = vector.broadcast %{{.*}} : f64
 // CHECK: scf.for {{.*}} iter_args({{.*}} = %[[START]]) -> {{.*}}vector<
 // CHECK: vector.contract
 // CHECK: vector.transfer_write
