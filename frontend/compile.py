@@ -34,7 +34,7 @@ _RESERVED = re.compile(
     "main|asm|auto|bool|break|case|catch|char|class|const|continue|default|delete|do|double|else|"
     "enum|extern|false|float|for|friend|goto|if|inline|int|long|new|operator|private|protected|"
     "public|register|return|short|signed|sizeof|static|struct|switch|template|this|throw|true|try|"
-    "typedef|union|unsigned|using|virtual|void|volatile|while"
+    "typedef|union|unsigned|using|virtual|void|volatile|while|memcpy|memmove|memset"
 )
 ParamsMode = Literal["args", "embed", "file"]
 

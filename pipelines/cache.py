@@ -54,14 +54,15 @@ def library(
             root.mkdir(parents=True, exist_ok=True)
             entry = root / _key(module, interface, options)
             stack.enter_context(filelock.FileLock(root / f"{entry.name[:2]}.lock"))
-        if entry is None or not usable(entry / f"{interface.name}.so"):
+        if entry is not None and usable(entry / f"{interface.name}.so"):
+            found = entry
+        else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pullback-"))
             path = cpu.build(module, interface, pathlib.Path(scratch), options)
-            kept = entry is not None and _keep(path.parent, entry)
-            entry = entry if kept else path.parent
+            found = entry if entry is not None and _keep(path.parent, entry) else path.parent
         with contextlib.suppress(OSError):
-            os.utime(entry)
-        yield entry / f"{interface.name}.so"
+            os.utime(found)
+        yield found / f"{interface.name}.so"
 
 
 def _keep(made: pathlib.Path, entry: pathlib.Path) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 from mlir import ir
 from mlir.dialects import bufferization, func
 
-from ..dialects.errors import InternalError
+from ..dialects.diagnostics import user_location
+from ..dialects.errors import InternalError, ShapeError
 from ..dialects.pb.types import element_type, shape
 from .fusion import Fusion
 from .loop_emission import Emission, in_memory, tensor_of
@@ -23,6 +24,8 @@ from .lowering import ErrorSite, Lowering
 from .math_library import MathLibrary
 from .plan_memory import size_of
 from .scalars import Scalars
+
+MAX_BYTES = 1 << 56  # more than any machine has; sizes and offsets are far from overflow
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ def _walk(lowering: Lowering, block: ir.Block, nodes: dict[ir.Value, Node]) -> N
         with op.location:
             lowered = op.lower(lowering, *(nodes[operand] for operand in op.operands))
         results = lowered if isinstance(lowered, (list, tuple)) else [lowered]
+        if any(size_of(_memref(shape(v), element_type(v))) > MAX_BYTES for v in op.results):
+            raise ShapeError(
+                f"a value of type {op.results[0].type} has more elements than memory has addresses",
+                user_location(op.location),
+            )
         nodes.update(zip(op.results, results, strict=True))
 
 

@@ -330,7 +330,8 @@ class Builder:
 def dense(value: np.ndarray, type_: ir.RankedTensorType) -> ir.DenseElementsAttr:
     """A literal of `type_`; a single number is repeated."""
     element = type_.element_type
-    value = value.astype(DTYPES[str(element)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = value.astype(DTYPES[str(element)])
     if value.size == 1 or (
         value.size and (value == value.flat[0]).all() and not (value == 0).any()
     ):

@@ -79,6 +79,7 @@ class Op(_View):
     """
 
     if TYPE_CHECKING:
+        OPERATION_NAME: ClassVar[str]
 
         def __getattr__(self, name: str) -> Any: ...
 

@@ -9,7 +9,7 @@ import torch
 from mlir import ir
 
 from .elementwise import maximum
-from .emitter import Emitter, count, shape, wrap
+from .emitter import Emitter, count, shape
 from .reduction import centred, safe_sqrt, spread
 
 aten = torch.ops.aten

@@ -68,7 +68,7 @@ def test_parameters(mode, tmp_path):
         lambda x: x * WEIGHT, torch.empty(3, device="meta"), name="f", out=tmp_path, params=mode
     )
     x = np.array([1.0, 2.0, 3.0], np.float32)
-    more = [WEIGHT] if mode == "args" else []
+    more = [WEIGHT.detach()] if mode == "args" else []
     np.testing.assert_array_equal(f(x, *more), [1, 4, 9])
     assert f.manifest["params"]["mode"] == mode
     assert (tmp_path / "f.params").exists() == (mode == "file")

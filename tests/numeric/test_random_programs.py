@@ -62,12 +62,11 @@ def test_vmap(seed: int) -> None:
     against_loop(f, OPERANDS, picks)
 
 
-@pytest.mark.parametrize("first", [0, 20, 40])
-def test_compiled(first: int, tmp_path: Path) -> None:
-    """Twenty programs, their gradients and batched forms in one library."""
+def test_compiled(tmp_path: Path) -> None:
+    """Programs, their gradients and batched forms in one library."""
     program = Program()
     parts: list[tuple[Function, list[Array]]] = []
-    for seed in SEEDS[first : first + 20]:
+    for seed in SEEDS[-20:]:
         f = program.define([type_of(x) for x in OPERANDS], Generator(seed))
         stacked = [np.stack([x, 0.5 * x, -x]) for x in OPERANDS]
         parts.append((f, list(OPERANDS)))
