@@ -131,7 +131,8 @@ def cotangents(given: TreeSpec, expected: TreeSpec, leaves: Sequence[Any], outs:
         )
     for index, (leaf, out) in enumerate(zip(leaves, outs, strict=True)):
         if not isinstance(leaf, torch.Tensor):
-            raise RuntimeError(f"cotangent {index} must be a Tensor, got {type(leaf)}")
+            name = type(leaf).__name__
+            raise TypeError(f"gradients can be either Tensors or None, but got {name}")
         if tuple(leaf.shape) != tuple(out.shape):
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{index}] has a shape of {leaf.shape} and "

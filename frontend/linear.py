@@ -84,7 +84,7 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
     output, aux = call.result(values)
     outs, out_spec = tree_flatten(output)
 
-    def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: Any = None) -> Any:
+    def vjp_fn(cotangents: Any, *, retain_graph: bool = True, create_graph: Any = None) -> Any:
         if current() is not None:  # as in vmap(vjp_fn): the point is captured by the trace
             return api.vjp(func, *primals, has_aux=has_aux)[1](cotangents)
         given, given_spec = tree_flatten(cotangents)

@@ -172,7 +172,7 @@ def vjp(
 
 
 def vjp_function(inner: Recorded, wrt: list[int], spec: TreeSpec) -> Callable[..., Any]:
-    def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: Any = None) -> Any:
+    def vjp_fn(cotangents: Any, *, retain_graph: bool = True, create_graph: Any = None) -> Any:
         leaves, given = tree_flatten(cotangents)
         checks.cotangents(given, inner.spec, leaves, inner.graph.outputs)
         values = [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import pathlib
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
+from types import FrameType
 
 from ..dialects.errors import InternalError
 
@@ -166,6 +170,23 @@ def host() -> Target:
     )
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C comes after the block: in a callback from LLVM it would be printed and lost."""
+    usual = signal.getsignal(signal.SIGINT)
+    if not callable(usual) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if seen:
+            usual(*seen[0])
+
+
 class Code:
     """One LLVM module in its own context, freed on exit.
 
@@ -209,6 +230,7 @@ class Code:
             detail = "; ".join([*([message] if message else []), *self._errors])
             raise InternalError(f"LLVM could not {step}: {detail}")
 
+    @_interrupts_wait()
     def _parse(self, context: int) -> None:
         lib, module, message = self._lib, c_void_p(), c_void_p()
         buffer = lib.LLVMCreateMemoryBufferWithMemoryRangeCopy(
@@ -242,6 +264,7 @@ class Code:
         lib.LLVMDisposeTargetData(layout)
         lib.LLVMSetTarget(self._module, triple)
 
+    @_interrupts_wait()
     def optimize(self) -> None:
         lib = self._lib
         options = lib.LLVMCreatePassBuilderOptions()
@@ -266,6 +289,7 @@ class Code:
     def text(self) -> str:
         return _take(self._lib.LLVMPrintModuleToString(self._module))
 
+    @_interrupts_wait()
     def _emit(self, kind: int) -> bytes:
         lib, buffer, message = self._lib, c_void_p(), c_void_p()
         failed = lib.LLVMTargetMachineEmitToMemoryBuffer(

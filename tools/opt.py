@@ -189,6 +189,7 @@ class Program:
         stage = next((stage for stage in cpu.STAGES if stage.name == name), None)
         if name in PASSES:
             transform = import_module(f"..dialects.pb.transforms.{PASSES[name]}", __package__)
+            refuse_foreign_ops(self.module)
             transform.run(self.module)
         elif stage is not None:
             self.lowering = self.lowering or cpu.Compilation(
@@ -216,6 +217,19 @@ class Program:
         if self.lowering is not None and self.lowering.code is not None:
             return self.lowering.text()
         return str(self.module.operation.get_asm(enable_debug_info=locations)).rstrip("\n") + "\n"
+
+
+def refuse_foreign_ops(module: ir.Module) -> None:
+    """The transforms know the ops of pb only."""
+    from ..dialects.diagnostics import user_location
+    from ..dialects.errors import VerifyError
+    from ..dialects.pb import OPS
+    from ..dialects.pb.transforms import functions
+
+    for function in functions.functions(module):
+        for op in functions.ops(function):
+            if op.operation.name not in OPS:
+                raise VerifyError(f"{op.operation.name} is no op of pb", user_location(op.location))
 
 
 def interface(module: ir.Module) -> Any:

@@ -62,7 +62,7 @@ def test(*arguments: str) -> None:
     set_up()
     run(PYTHON, "-m", "ruff", "check", ".")
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
-    run(VENV / "bin" / "basedpyright")
+    run(VENV / "bin" / "basedpyright", "--pythonpath", PYTHON)
     run(PYTHON, "-m", "pytest", *arguments)
 
 

@@ -141,11 +141,13 @@ def index_select(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> ir.Value
 def index_add(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value, alpha: float = 1
 ) -> ir.Value:
+    x, source = _vectors(e, x, source)
     dim = wrap(dim, len(shape(x)))
     index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     index = e.b.reshape(index, (count(shape(index)),))
     updates = scaled(e, e.b.move_dim(source, dim, 0), alpha)
-    return e.b.scatter_add(x, updates, [index], [dim], in_bounds=True)
+    out = e.b.scatter_add(x, updates, [index], [dim], in_bounds=True)
+    return e.b.reshape(out, e.out.shape)
 
 
 def embedding(e: Emitter, weight: ir.Value, index: ir.Value, *_: Any) -> ir.Value:

@@ -5,17 +5,26 @@ Only the carrier (``loss.backward()``) may use torch.autograd; the tests of trai
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import pullback
 import pytest
 import torch
+from pullback.frontend import jit
 
 from .compare import assert_same
 from .engines import EngineUsedError, KernelUsedError, no_engines, no_kernels
 from .programs import PROGRAMS, regression_loss, regression_params
 from .whirlwind import EXAMPLES, normal
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests compile the same examples: here they are captured again."""
+    monkeypatch.setattr(jit, "_cache", OrderedDict())
+
 
 PUBLIC = {name: (example, 2) for name, example in EXAMPLES.items()} | PROGRAMS
 

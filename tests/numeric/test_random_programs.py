@@ -25,6 +25,11 @@ from .random_programs import Generator
 
 SEEDS = range(60)
 OPERANDS = normal(3, 2), normal(2), normal()
+SPECIAL = (
+    np.array([[np.inf, 1.0], [-0.0, 2.0], [0.0, -1.0]]),
+    np.array([-np.inf, 0.0]),
+    np.array(np.nan),
+)
 
 
 def function(seed: int) -> tuple[Generator, Function]:
@@ -32,12 +37,13 @@ def function(seed: int) -> tuple[Generator, Function]:
     return generator, Program().define([type_of(x) for x in OPERANDS], generator)
 
 
+@pytest.mark.parametrize("operands", [OPERANDS, SPECIAL], ids=["normal", "special"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_simplified_is_the_same(seed: int) -> None:
+def test_simplified_is_the_same(seed: int, operands: tuple[Array, ...]) -> None:
     _, f = function(seed)
-    before = evaluate(f.program.module, f.name, list(map(np.asarray, OPERANDS)))
+    before = evaluate(f.program.module, f.name, list(map(np.asarray, operands)))
     f.program.export("f", f)
-    all_close(f.program.run("f", *OPERANDS), before)
+    all_close(f.program.run("f", *operands), before)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -46,3 +46,4 @@ def test_op_has_rules(op: str) -> None:
         needed.append("batch")
     for rule in needed:
         assert OPS[op].has(rule), f"{op}: no {rule} rule"
+    assert OPS[op].has("scalar") or OPS[op].has("lower"), f"{op}: no lowering"

@@ -8,6 +8,8 @@ from typing import cast
 from mlir import ir
 from mlir.dialects import func
 
+from ...diagnostics import user_location
+from ...errors import VerifyError
 from ..builder import Builder
 from ..opdef import Op
 
@@ -16,7 +18,10 @@ Environment = dict[ir.Value, ir.Value]
 
 
 def functions(module: ir.Module) -> Iterator[func.FuncOp]:
-    return (op for op in list(module.body.operations) if isinstance(op, func.FuncOp))
+    """The functions with a body."""
+    for op in list(module.body.operations):
+        if isinstance(op, func.FuncOp) and not op.is_external:
+            yield op
 
 
 def lookup(module: ir.Module, symbol: str) -> func.FuncOp:
@@ -29,7 +34,13 @@ def module_of(function: func.FuncOp) -> ir.Module:
 
 
 def body(function: func.FuncOp) -> ir.Block:
-    return function.regions[0].blocks[0]
+    blocks = function.regions[0].blocks
+    if len(blocks) != 1:
+        name = function.name.value
+        raise VerifyError(
+            f"@{name} should have a body, of one block", user_location(function.location)
+        )
+    return blocks[0]
 
 
 def ops(function: func.FuncOp) -> list[Op]:

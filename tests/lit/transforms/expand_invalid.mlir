@@ -24,3 +24,20 @@ func.func @main(%x: tensor<f64>) -> tensor<f64> {
   %0:2 = pb.jvp @f(%x) tangents(%x) wrt = [0] : (tensor<f64>) (tensor<f64>) -> (tensor<f64>, tensor<f64>)
   return %0#1 : tensor<f64>
 }
+
+// -----
+
+// expected-error@+1 {{@f should have a body, of one block}}
+func.func private @f(%x: tensor<f64>) -> tensor<f64>
+func.func @main(%x: tensor<f64>) -> tensor<f64> {
+  %0:2 = pb.jvp @f(%x) tangents(%x) wrt = [0] : (tensor<f64>) (tensor<f64>) -> (tensor<f64>, tensor<f64>)
+  return %0#1 : tensor<f64>
+}
+
+// -----
+
+func.func @main(%x: tensor<f64>) -> tensor<f64> {
+  // expected-error@+1 {{math.sin is no op of pb}}
+  %0 = math.sin %x : tensor<f64>
+  return %0 : tensor<f64>
+}

@@ -1,0 +1,84 @@
+"""Compiled loops at sizes where tiles and vectors do not fit: against the interpreter."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlir import ir
+
+from ..op_samples import normal
+from .checks import TOLERANCE
+from .compiled import compiled
+from .programs import Array, Program, type_of
+
+SIZES = (1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65, 130)
+Case = tuple[Any, list[Array]]
+
+
+def contraction(choose: random.Random, number: int) -> Case:
+    """A dot_general with dimensions of both operands in any order."""
+    b, m, k, n = (choose.choice(SIZES) for _ in range(4))
+    batches = choose.choice([0, 0, 1])
+    x_dims = [("b", min(b, 3))] * batches + [("m", m), ("k", k)]
+    y_dims = [("b", min(b, 3))] * batches + [("k", k), ("n", n)]
+    choose.shuffle(x_dims)
+    choose.shuffle(y_dims)
+
+    def at(dims: list[tuple[str, int]], letter: str) -> list[int]:
+        return [i for i, (name, _) in enumerate(dims) if name == letter]
+
+    sides = [at(dims, letter) for letter in "bk" for dims in (x_dims, y_dims)]
+    x = normal(*(size for _, size in x_dims), seed=number)
+    y = normal(*(size for _, size in y_dims), seed=number + 1)
+    return lambda b, x, y: b.dot_general(x, y, *sides), [x, y]
+
+
+def reduction(choose: random.Random, number: int) -> Case:
+    """A chain of elementwise ops and a reduction over some of its dimensions."""
+    sizes = [choose.choice(SIZES[:10]) for _ in range(choose.randrange(1, 4))]
+    dims = choose.sample(range(len(sizes)), choose.randrange(1, len(sizes) + 1))
+    which = choose.choice(["reduce_sum", "reduce_max"])
+    order = choose.sample(range(len(sizes)), len(sizes))
+
+    def emit(b: Any, x: ir.Value) -> ir.Value:
+        y = b.transpose(b.tanh(x), order)
+        return getattr(b, which)(b.mul(y, b.exp(b.neg(b.mul(y, y)))), dims)
+
+    return emit, [normal(*sizes, seed=number)]
+
+
+def layer(choose: random.Random, number: int) -> Case:
+    """A contraction with something before and something after it, as networks have."""
+    m, k, n = (choose.choice(SIZES) for _ in range(3))
+
+    def emit(b: Any, x: ir.Value, w: ir.Value, bias: ir.Value) -> ir.Value:
+        y = b.dot_general(b.sin(x), w, x_contract=[1], y_contract=[1])
+        return b.tanh(b.add(y, b.broadcast(bias, [m, n], [1])))
+
+    return emit, [normal(m, k, seed=number), normal(n, k, seed=number), normal(n, seed=number)]
+
+
+@pytest.mark.parametrize("make", [contraction, reduction, layer])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sizes(make: Any, dtype: type, tmp_path: Path) -> None:
+    choose = random.Random(make.__name__)
+    cases = [make(choose, number) for number in range(24)]
+    program, functions, operands = Program(), [], []
+    for emit, arrays in cases:
+        arrays = [x.astype(dtype) for x in arrays]
+        functions.append(program.define([type_of(x) for x in arrays], emit))
+        operands += arrays
+    program.join(functions)
+    reference = Program()
+    reference.module = program.module.operation.clone()
+    expected = reference.run("main", *operands)
+    limit = TOLERANCE[np.dtype(dtype)]
+    for number, (a, e) in enumerate(zip(compiled(program, tmp_path)(operands), expected)):
+        scale = np.abs(e).max()
+        assert np.abs(a - e).max() <= limit * scale, (
+            f"case {number}, {[x.shape for x in cases[number][1]]}"
+        )
