@@ -29,7 +29,7 @@ DATA_DEPENDENT_SHAPE = (
     "keep the shape fixed: torch.where(mask, x, 0) instead of x[mask]",
 )
 WRITE_THROUGH = (
-    "a write through this view cannot be followed (expand, diagonal, detach and .data views)",
+    "a write through this view cannot be followed (expand, detach and .data views)",
     "write to a clone() of it, or to the tensor itself",
 )
 WRITE_UNDER_NO_GRAD = (
@@ -169,6 +169,8 @@ class Functions(TorchFunctionMode):
             raise self.recorder.error(*_OF_TENSORS)
         if func in _SUBSCRIPTS and subscript.has_number_tensors(args[1], self.known):
             return _SUBSCRIPTS[func](*args)
+        if func is torch.Tensor.__setitem__ and subscript.is_mask(args[1]):
+            return subscript.put(*args)
         return func(*args, **(kwargs or {}))
 
     def known(self, tensor: torch.Tensor) -> bool:

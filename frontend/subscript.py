@@ -26,6 +26,10 @@ def _is_number(item: Any) -> bool:
     return not (item.is_floating_point() or item.is_complex() or item.dtype is torch.bool)
 
 
+def is_mask(item: Any) -> bool:
+    return isinstance(item, torch.Tensor) and item.dim() == 0 and item.dtype is torch.bool
+
+
 def _vectors(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(item.reshape(1) if _is_number(item) else item for item in items)
 
@@ -58,6 +62,11 @@ def get(x: torch.Tensor, index: Any) -> torch.Tensor:
 
 def put(x: torch.Tensor, index: Any, value: Any) -> None:
     items = _items(index)
+    if len(items) == 1 and is_mask(items[0]):  # all of x or nothing
+        if isinstance(value, torch.Tensor) and value.dim() > x.dim():
+            value = value.squeeze(0)
+        x.copy_(torch.where(items[0], value, x))
+        return
     added = _added(x, items)
     if added is not None and isinstance(value, torch.Tensor) and value.dim() >= added[1]:
         value = value.unsqueeze(value.dim() - added[1])

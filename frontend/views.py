@@ -39,6 +39,8 @@ class Link:
             return aten.slice_scatter.default, True, self.args
         if self.target is aten.select.int:
             return aten.select_scatter.default, True, self.args
+        if self.target is aten.diagonal.default:
+            return aten.diagonal_scatter.default, True, self.args
         return None
 
 

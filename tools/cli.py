@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,8 +185,17 @@ def lower(
     from ..frontend import compile as compiler
 
     say("capturing")
-    job = command.resolve(function, transform, arg or (), example, name)
-    return compiler.lower(job.function, job.args, job.kwargs, job.name, params, job.transform)
+    try:
+        job = command.resolve(function, transform, arg or (), example, name)
+        return compiler.lower(job.function, job.args, job.kwargs, job.name, params, job.transform)
+    except (PullbackError, OSError):
+        raise
+    except Exception as error:  # of the user's own code, or of torch about it
+        file = str(Path(function.rpartition(":")[0]).resolve())
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [(file, frame.lineno or 0) for frame in frames if frame.filename == file]
+        message = f"{type(error).__name__}: {error}"
+        raise PullbackError(message, places[-1] if places else None) from None
 
 
 def stage_text(lowered: Any, stage: str) -> str:

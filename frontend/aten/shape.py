@@ -142,16 +142,35 @@ def repeat(e: Emitter, x: ir.Value, repeats: list[int]) -> ir.Value:
     return e.b.reshape(e.b.broadcast(x, dims, at), e.out.shape)
 
 
-def diagonal(e: Emitter, x: ir.Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> ir.Value:
+def _diagonals(
+    e: Emitter, x: ir.Value, offset: int, dim1: int, dim2: int
+) -> tuple[ir.Value, list[int], list[int], list[int]]:
+    """x with the two dimensions last and flattened; where the diagonal lies; the permutation."""
     rank = len(shape(x))
     dim1, dim2 = wrap(dim1, rank), wrap(dim2, rank)
-    x = e.b.transpose(x, [d for d in range(rank) if d not in (dim1, dim2)] + [dim1, dim2])
+    order = [d for d in range(rank) if d not in (dim1, dim2)] + [dim1, dim2]
+    x = e.b.transpose(x, order)
     *outer, rows, columns = shape(x)
-    length = e.out.shape[-1]
     start = offset if offset >= 0 else -offset * columns
     flat = e.b.reshape(x, (*outer, rows * columns))
-    zeros, ones = [0] * len(outer), [1] * len(outer)
-    return e.b.slice(flat, [*zeros, start if length else 0], [*outer, length], [*ones, columns + 1])
+    return flat, [0] * len(outer) + [start], [1] * len(outer) + [columns + 1], order
+
+
+def diagonal(e: Emitter, x: ir.Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> ir.Value:
+    flat, offsets, strides, _order = _diagonals(e, x, offset, dim1, dim2)
+    if not e.out.shape[-1]:
+        offsets = [0] * len(offsets)
+    return e.b.slice(flat, offsets, e.out.shape, strides)
+
+
+def diagonal_scatter(
+    e: Emitter, x: ir.Value, part: ir.Value, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> ir.Value:
+    if 0 in shape(part):
+        return x
+    flat, offsets, strides, order = _diagonals(e, x, offset, dim1, dim2)
+    placed = e.b.reshape(_put(e, flat, part, offsets, strides), [shape(x)[d] for d in order])
+    return e.b.transpose(placed, [order.index(d) for d in range(len(order))])
 
 
 def fill(e: Emitter, x: ir.Value, value: Operand) -> ir.Value:
@@ -173,6 +192,7 @@ RULES: dict[Any, Any] = {
     aten.flip.default: flip,
     aten.repeat.default: repeat,
     aten.diagonal.default: diagonal,
+    aten.diagonal_scatter.default: diagonal_scatter,
     aten.fill.Scalar: fill,
     aten.fill.Tensor: fill,
     aten.zero.default: lambda e, x: e.like(x, 0),

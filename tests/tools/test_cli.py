@@ -134,6 +134,15 @@ def test_wrong_use_is_a_message(arguments: list[str], code: int, message: str) -
     assert result.stdout == ""
 
 
+def test_an_exception_of_the_users_code_is_a_message(tmp_path: Path) -> None:
+    source = tmp_path / "wrong.py"
+    source.write_text("import torch\ndef f(x):\n    return x + torch.ones(7)\n")
+    result = cli("show", f"{source}:f", "--arg", "x=f32[5]")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"pullback: error: {source}:3: RuntimeError: ")
+    assert "Traceback" not in result.stderr
+
+
 def test_a_crash_of_the_compiler_becomes_an_internal_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
