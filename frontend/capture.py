@@ -41,11 +41,6 @@ from .views import VIEWS, Link
 aten = torch.ops.aten
 DETACHES = (aten.detach.default, aten.detach_.default)
 LITERALS = (aten.lift_fresh.default, aten.lift.default)
-SHAPE_ONLY = {  # what these return does not depend on the values of their argument
-    getattr(aten, name).default
-    for name in "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty "
-    "new_empty_strided".split()
-}
 LITERAL_BYTES = 1024  # larger literals are parameters, not IR constants
 _active = threading.local()
 _fake_log = logging.getLogger(fake_tensor.__name__)
@@ -124,6 +119,7 @@ class Recorder(TorchDispatchMode):
         tensors = [t for t in leaves_of(result) if isinstance(t, torch.Tensor)]
         values = self.emit(func, self.values(args), self.values(kwargs), tensors)
         for tensor, value in zip(tensors, values, strict=True):
+            value.varies &= func not in decompositions.OF_SHAPE
             self.define(tensor, value)
         return result
 
@@ -215,7 +211,7 @@ class Recorder(TorchDispatchMode):
         grad_enabled: bool | None = None,
     ) -> tuple[Value, ...]:
         """Appends a node to the present frame; ``results`` only give shapes and dtypes."""
-        varies = target not in SHAPE_ONLY and any(v.varies for v in values_in((args, kwargs)))
+        varies = any(value.varies for value in values_in((args, kwargs)))
         outputs = tuple(Value(tuple(r.shape), r.dtype, varies) for r in results)
         grad_enabled = torch.is_grad_enabled() if grad_enabled is None else grad_enabled
         location = location or self.location()

@@ -15,6 +15,19 @@ from torch._decomp import core_aten_decompositions
 
 from . import aten as rules
 
+aten = torch.ops.aten
+#: The values of their argument do not matter to what these return.
+OF_SHAPE = {
+    aten.zeros_like.default,
+    aten.ones_like.default,
+    aten.full_like.default,
+    aten.empty_like.default,
+    aten.new_zeros.default,
+    aten.new_ones.default,
+    aten.new_full.default,
+    aten.new_empty.default,
+    aten.new_empty_strided.default,
+}
 _IMPLICIT = "CompositeImplicitAutograd"
 
 
