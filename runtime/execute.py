@@ -57,7 +57,10 @@ def _read(path: Path, names: list[str]) -> list[Any]:
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     import numpy as np
 
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:  # it names the temporary file, not the user's
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         # numpy.savez would take outputs named "file" or "args" for arguments of its own.
         with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
