@@ -45,9 +45,8 @@ def new_zeros(x):
 
 def parts(x):
     y = torch.zeros_like(x)
-    first, second = y[0], y[1]
-    first.copy_(x[0] ** 2)
-    second += x[1]
+    y[0].copy_(x[0] ** 2)
+    y[1].add_(x[1])
     return y * x
 
 

@@ -11,6 +11,8 @@ from mlir import ir
 from mlir.dialects import func
 from mlir.passmanager import PassManager
 
+from ...diagnostics import user_location
+from ...errors import InternalError
 from .. import _pb_ops_gen as gen
 from ..builder import Builder
 from ..families import defining, splat
@@ -19,6 +21,7 @@ from ..opdef import Op
 from ..types import shape, size
 from . import functions
 
+MOST_SWEEPS = 1000  # two rules that undo each other would go on for ever
 FOLDED_ELEMENTS = 128  # larger literals are not worth their place in the IR
 
 
@@ -28,12 +31,20 @@ def run(module: ir.Module) -> None:
 
 
 def simplify(function: func.FuncOp) -> None:
-    while sweep(function):
-        pass
-    with function.context:
-        PassManager.parse("func.func(cse)").run(function.operation)
-    if sweep(function):
-        simplify(function)
+    merged = False
+    for _ in range(MOST_SWEEPS):
+        if sweep(function):
+            merged = False
+        elif merged:
+            return
+        else:
+            with function.context:
+                PassManager.parse("func.func(cse)").run(function.operation)
+            merged = True
+    raise InternalError(
+        f"simplification of @{function.name.value} does not come to an end",
+        user_location(function.location),
+    )
 
 
 def sweep(function: func.FuncOp) -> bool:
