@@ -105,7 +105,12 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         return inputs, out_spec, results
 
     grad_enabled = torch.is_grad_enabled()
-    inputs, out_spec, out_leaves = recorder.trace(run)
+    mkldnn = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # with it an LSTM is one opaque call
+    try:
+        inputs, out_spec, out_leaves = recorder.trace(run)
+    finally:
+        torch._C._set_mkldnn_enabled(mkldnn)
     hidden = list(recorder.hidden.values())
     for name, value in zip(names_of_tensors(leaves, names), inputs, strict=True):
         if not supported(value.dtype):

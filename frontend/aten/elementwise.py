@@ -182,8 +182,12 @@ def clamp(e: Emitter, x: ir.Value, low: Operand = None, high: Operand = None) ->
     (x,) = e.operands(x)
     for bound, predicate in ((low, "lt"), (high, "gt")):
         if bound is not None:  # the bound itself counts as inside: derivative 1
+            known = not isinstance(bound, ir.Value) and bound == bound
             (bound,) = e.operands(bound)
-            x = e.b.select(e.b.compare(predicate, x, bound), bound, x)
+            outside = e.b.compare(predicate, x, bound)
+            if not known:  # NaN as a bound gives NaN
+                outside = e.b.add(outside, e.b.compare("ne", bound, bound))
+            x = e.b.select(outside, bound, x)
     return x
 
 

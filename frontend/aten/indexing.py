@@ -138,6 +138,12 @@ def index_select(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> ir.Value
     return e.b.move_dim(e.b.gather(x, [index], [dim], in_bounds=True), 0, dim)
 
 
+def take(e: Emitter, x: ir.Value, index: ir.Value) -> ir.Value:
+    total = count(shape(x))
+    index = check(e, index, total, 0, "IndexError", True)
+    return e.b.gather(e.b.reshape(x, (total,)), [index], [0], in_bounds=True)
+
+
 def index_add(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value, alpha: float = 1
 ) -> ir.Value:
@@ -265,6 +271,7 @@ RULES: dict[Any, Any] = {
     aten._unsafe_index_put.default: index_put,
     aten.index_select.default: index_select,
     aten.index_add.default: index_add,
+    aten.take.default: take,
     aten.embedding.default: embedding,
     aten.gather.default: gather,
     aten.scatter_add.default: scatter_add,

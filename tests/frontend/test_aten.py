@@ -229,3 +229,13 @@ DISCRETE = {
 def test_value(name):
     function, arg = DISCRETE[name]
     same(pb.jit(function)(arg), function(arg))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers(kind):
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, kind)(3, 2, 2, batch_first=True, bidirectional=True).double()
+    x = torch.randn(2, 4, 3, dtype=torch.float64)
+    enabled = torch._C._get_mkldnn_enabled()
+    assert_close(pb.jit(lambda x: layer(x)[0])(x), layer(x)[0])
+    assert torch._C._get_mkldnn_enabled() == enabled

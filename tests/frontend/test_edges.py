@@ -80,6 +80,16 @@ def test_xlogy_of_zero_and_infinity():
     assert_close(pb.jit(torch.xlogy)(x, y), torch.xlogy(x, y), equal_nan=True)
 
 
+def test_bounds_that_are_nan():
+    x, bound = torch.tensor([1.0, 2.0, float("nan")]), torch.tensor([float("nan"), 1.0, 1.0])
+    for f in (
+        lambda x, b: torch.clamp(x, max=b),
+        lambda x, b: torch.clamp(x, min=b),
+        lambda x, b: torch.clamp(x, max=float("nan")) + b,
+    ):
+        assert_close(pb.jit(f)(x, bound), f(x, bound), equal_nan=True)
+
+
 def test_logaddexp_of_a_small_part():
     x, y = torch.tensor([-20.0, -INF, 3.0]), torch.tensor([0.0, -INF, 3.0])
     assert_close(pb.jit(torch.logaddexp)(x, y), torch.logaddexp(x, y), rtol=1e-5, atol=0)
@@ -95,6 +105,7 @@ ZERO_DIM = {
     "index_add to a scalar": (lambda x, i: x.index_add(0, i * 0, x), SCALAR),
     "scatter": (lambda x, i: x.scatter(0, i, x[0]), VECTOR),
     "scatter a number": (lambda x, i: x.scatter(0, i, 7.0), VECTOR),
+    "take": (lambda x, i: x.take(i), VECTOR),
     "flip": (lambda x, i: x.flip(0), SCALAR),
     "cosine similarity": (lambda x, i: F.cosine_similarity(x, x, dim=-1), SCALAR),
 }

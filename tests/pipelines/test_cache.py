@@ -109,3 +109,37 @@ def test_two_processes() -> None:
     assert [process.returncode for process in running] == [0, 0]
     assert len(outputs) == 1
     assert len(entries()) == 1
+
+
+def test_a_full_disk_costs_only_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.shutil, "copytree", full)
+    with ir.Context():
+        module = ir.Module.parse(TEXT)
+        with cache.library(module, interface(module)) as path:
+            assert path.exists()
+    assert entries() == []
+
+
+def test_a_damaged_entry_is_made_again() -> None:
+    path = cached(TEXT)
+    path.write_bytes(path.read_bytes()[:1000])
+    with ir.Context():
+        module = ir.Module.parse(TEXT)
+        whole = interface(module)
+        with cache.library(module, whole, usable=lambda _: False) as again:
+            assert again == path
+            assert again.stat().st_size > 1000
+
+
+def test_what_a_killed_process_left_goes() -> None:
+    root = cached(TEXT).parent.parent
+    old, new = root / ".new-old", root / ".new-young"
+    old.mkdir()
+    new.mkdir()
+    os.utime(old, (0, 0))
+    cached(TEXT.replace("a.py", "b.py"))
+    assert not old.exists()
+    assert new.exists()
