@@ -130,6 +130,14 @@ class Op(_View):
         """An equal value that is cheaper or simpler, or None. Exact for NaN, inf and -0.0."""
         return None
 
+    def lower(self, loops: Any, *operands: Any) -> Any:
+        """The op as loops, in the terms of `pipelines/lowering.py`.
+
+        An elementwise op has `scalar(m, *scalars)` instead: one element, in the terms of
+        `pipelines/scalars.py`.
+        """
+        raise self.missing("lowering", " (calls and transform ops are expanded before)")
+
     def flops(self) -> int:
         """Floating-point operations of one evaluation, for the cost in the manifest."""
         return 0

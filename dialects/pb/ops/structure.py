@@ -268,6 +268,8 @@ class Concatenate(Linear):
 
 @register(gen.BarrierOp)
 class Barrier(Op):
+    reserved = True  # what needs its derivative is checkpoint
+
     def reference(self, *xs: Any) -> Any:
         return xs
 
