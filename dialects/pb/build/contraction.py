@@ -1,0 +1,42 @@
+"""Builds reductions and contractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from mlir import ir
+
+from .. import _pb_ops_gen as gen
+from ..opdef import ZERO, Tangent
+from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
+
+from .creation import Creation
+
+Shape = Sequence[int]
+
+
+class Contraction(Creation):
+
+    def reduce_sum(self, x: Any, dims: Sequence[int]) -> Any:
+        if x is ZERO or not dims:
+            return x
+        return self._make(gen.ReduceSumOp, x, self._array(sorted(dims), x))
+
+    def reduce_max(self, x: ir.Value, dims: Sequence[int]) -> ir.Value:
+        return self._make(gen.ReduceMaxOp, x, self._array(sorted(dims), x)) if dims else x
+
+    def dot_general(
+        self,
+        x: Tangent,
+        y: Tangent,
+        x_batch: Shape = (),
+        y_batch: Shape = (),
+        x_contract: Shape = (),
+        y_contract: Shape = (),
+    ) -> Any:
+        if x is ZERO or y is ZERO:
+            return ZERO
+        dims = (self._array(d, x) for d in (x_batch, y_batch, x_contract, y_contract))
+        return self._make(gen.DotGeneralOp, x, y, *dims)

@@ -1,0 +1,81 @@
+"""Builds derivative stops, calls and transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from mlir import ir
+
+from .. import _pb_ops_gen as gen
+from ..opdef import ZERO, Tangent
+from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
+
+from .creation import Creation
+
+Shape = Sequence[int]
+
+
+class Functional(Creation):
+
+    def stop_gradient(self, x: ir.Value, reverse_only: bool = False) -> ir.Value:
+        return self._make(gen.StopGradientOp, x, reverse_only=reverse_only or None)
+
+    def call(
+        self, callee: str, args: Sequence[ir.Value], types: Sequence[ir.Type]
+    ) -> list[ir.Value]:
+        return self._calls(gen.CallOp(types, callee, args, loc=self.location, ip=self.ip))
+
+    def vmap(
+        self,
+        callee: str,
+        args: Sequence[ir.Value],
+        in_dims: Sequence[int],
+        out_dims: Sequence[int],
+        axis_size: int,
+        types: Sequence[ir.Type],
+    ) -> list[ir.Value]:
+        """`types`: of the batched results; in_dims -1 stands for unbatched."""
+        return self._calls(
+            gen.VmapOp(
+                types, callee, args, in_dims, out_dims, axis_size, loc=self.location, ip=self.ip
+            )
+        )
+
+    def jvp(
+        self,
+        callee: str,
+        primals: Sequence[ir.Value],
+        tangents: Sequence[ir.Value],
+        wrt: Sequence[int],
+        types: Sequence[ir.Type],
+    ) -> list[ir.Value]:
+        return self._calls(
+            gen.JvpOp(types, callee, primals, tangents, wrt, loc=self.location, ip=self.ip)
+        )
+
+    def vjp(
+        self,
+        callee: str,
+        primals: Sequence[ir.Value],
+        cotangents: Sequence[ir.Value],
+        wrt: Sequence[int],
+        types: Sequence[ir.Type],
+    ) -> list[ir.Value]:
+        return self._calls(
+            gen.VjpOp(types, callee, primals, cotangents, wrt, loc=self.location, ip=self.ip)
+        )
+
+    def linear_transpose(
+        self,
+        callee: str,
+        residuals: Sequence[ir.Value],
+        cotangents: Sequence[ir.Value],
+        types: Sequence[ir.Type],
+    ) -> list[ir.Value]:
+        return self._calls(
+            gen.LinearTransposeOp(
+                types, callee, residuals, cotangents, loc=self.location, ip=self.ip
+            )
+        )

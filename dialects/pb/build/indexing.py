@@ -1,0 +1,61 @@
+"""Builds ops at computed positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from mlir import ir
+
+from .. import _pb_ops_gen as gen
+from ..opdef import ZERO, Tangent
+from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
+
+from .creation import Creation
+
+Shape = Sequence[int]
+
+
+class Indexing(Creation):
+
+    def gather(
+        self,
+        x: Any,
+        indices: Sequence[ir.Value],
+        axes: Shape,
+        batch_dims: int = 0,
+        in_bounds: bool = False,
+    ) -> Any:
+        if x is ZERO:
+            return x
+        return self._make(
+            gen.GatherOp,
+            x,
+            list(indices),
+            self._array(axes, x),
+            batch_dims,
+            in_bounds=in_bounds or None,
+        )
+
+    def scatter_add(
+        self,
+        x: ir.Value,
+        updates: ir.Value,
+        indices: Sequence[ir.Value],
+        axes: Shape,
+        batch_dims: int = 0,
+        in_bounds: bool = False,
+    ) -> ir.Value:
+        return self._make(
+            gen.ScatterAddOp,
+            x,
+            updates,
+            list(indices),
+            self._array(axes, x),
+            batch_dims,
+            in_bounds=in_bounds or None,
+        )
+
+    def check_index(self, x: ir.Value, size: int, message: str, wrap: bool = True) -> ir.Value:
+        return self._make(gen.CheckIndexOp, x, size, message, wrap=wrap or None)

@@ -1,0 +1,1 @@
+"""Samples by family; `op_samples.py` joins them into the one table."""
