@@ -12,7 +12,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .affine import Indices, Shape, compose, identity, through_reshape
-from .loop_graph import RECOMPUTE, Graph, Node, Pointwise, Reduction, Reshaped, Stored, Whole
+from .loop_graph import (
+    RECOMPUTE,
+    Graph,
+    Node,
+    Part,
+    Pointwise,
+    Reduction,
+    Reshaped,
+    Stored,
+    Whole,
+)
 
 #: Operations in one loop. What they keep alive beyond the registers lies on the stack, and LLVM's
 #: time grows faster than their number.
@@ -85,10 +95,13 @@ class Fusion:
         used = self._uses[node] or self._tensor_users[node] or node in self._kept
         if not used or isinstance(node, Stored):
             return
-        if isinstance(node, Reshaped):
+        if isinstance(node, Part):
+            self._place_part(node)
+        elif isinstance(node, Reshaped):
             self._place_reshaped(node)
         elif isinstance(node, Whole):
             step = self._new_step(node, node.shape)
+            self.step_of.update(dict.fromkeys(node.more, step))
             for source in node.sources:
                 self._need_tensor(source, step)
         elif isinstance(node, Reduction):
@@ -105,6 +118,12 @@ class Fusion:
                 self._need_tensor(node.source, step)
             if node in self._kept:
                 self._kept.add(node.source)
+
+    def _place_part(self, node: Part) -> None:
+        """Whoever uses a further result comes after the whole."""
+        self._tensor_users[node.whole] += self._tensor_users[node]
+        self._tensor_users[node.whole] += [use.step for use in self._uses[node]]
+        self._kept.add(node.whole)
 
     def _inline(self, node: Node) -> bool:
         assert isinstance(node, Pointwise)

@@ -54,6 +54,12 @@ def tensor_of(shape: Sequence[int], element: ir.Type) -> ir.RankedTensorType:
     return ir.RankedTensorType.get(list(shape), in_memory(element))
 
 
+def _whole(step: Step) -> Whole:
+    [node] = step.members
+    assert isinstance(node, Whole)
+    return node
+
+
 class Emission:
     """Emits the steps in order; `tensor` gives what a node has become."""
 
@@ -68,11 +74,11 @@ class Emission:
         self._reduction = ir.Attribute.parse("#linalg.iterator_type<reduction>")
 
     def run(self) -> None:
-        whole = [step.members[0] for step in self._fusion.steps if step.whole]
-        for node in whole:
-            # Here already, so that what is inserted into it can be computed in place.
-            with node.location:
-                self._places[node] = self._destination(node, node.shape)
+        for step in self._fusion.steps:
+            for node in _whole(step).results() if step.whole else ():
+                # Here already, so that what is inserted into it can be computed in place.
+                with node.location:
+                    self._places[node] = self._destination(node, node.shape)
         for step in self._fusion.steps:
             with step.members[0].location:
                 if step.whole:
@@ -145,13 +151,15 @@ class Emission:
     # Steps.
 
     def _emit_whole(self, step: Step) -> None:
-        [node] = step.members
-        assert isinstance(node, Whole)
-        destination, view = self._places[node]
-        sources = [self.tensor(source) for source in node.sources]
-        result = node.emit(self, destination, *sources)
-        self._written(result, view)
-        self._tensors[node, node.shape] = result
+        whole = _whole(step)
+        nodes = whole.results()
+        destinations = [self._places[node][0] for node in nodes]
+        sources = [self.tensor(source) for source in whole.sources]
+        made = whole.emit(self, destinations if whole.more else destinations[0], *sources)
+        results: list[ir.Value] = made if whole.more else [made]
+        for node, result in zip(nodes, results, strict=True):
+            self._written(result, self._places[node][1])
+            self._tensors[node, node.shape] = result
 
     def _emit_loops(self, step: Step) -> None:
         rank = len(step.domain)

@@ -99,13 +99,31 @@ class Reduction(Node):
 
 @dataclass(eq=False, kw_only=True)
 class Whole(Node):
-    """emit(emission, destination, tensors) -> tensor: an op with loops of its own."""
+    """emit(emission, destination, tensors) -> tensor: an op with loops of its own.
+
+    With `more` results, emit gets a list of destinations and returns a list of tensors.
+    """
 
     sources: Sequence[Node]
-    emit: Callable[..., ir.Value]
+    emit: Callable[..., Any]
+    #: The second and further results.
+    more: list[Part] = field(default_factory=list)
 
     def operands(self) -> Sequence[Node]:
         return self.sources
+
+    def results(self) -> list[Node]:
+        return [self, *self.more]
+
+
+@dataclass(eq=False, kw_only=True)
+class Part(Node):
+    """A further result of a Whole; always stored, by the step of the whole."""
+
+    whole: Whole
+
+    def operands(self) -> Sequence[Node]:
+        return [self.whole]
 
 
 @dataclass

@@ -19,7 +19,7 @@ from .builders import dense
 from .contraction import contraction
 from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
-from .loop_graph import Graph, Monoid, Node, Pointwise, Reduction, Reshaped, Stored, Whole
+from .loop_graph import Graph, Monoid, Node, Part, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, element, width
 
 _NO_ERROR = 2**31 - 1
@@ -70,7 +70,7 @@ class Lowering:
     def stored(self, tensor: ir.Value, shape: Shape, element: ir.Type) -> Node:
         return self._add(Stored, shape, element, tensor=tensor)
 
-    def _add(self, kind: type[Node], shape: Shape, element: ir.Type, **fields: Any) -> Node:
+    def _add(self, kind: type[Node], shape: Shape, element: ir.Type, **fields: Any) -> Any:
         return self.graph.add(
             kind, shape=tuple(shape), element=element, location=self.location, **fields
         )
@@ -106,6 +106,17 @@ class Lowering:
     ) -> Node:
         """A tensor by emit(emission, destination, tensors...)."""
         return self._add(Whole, tuple(shape), element, sources=tuple(sources), emit=emit)
+
+    def wholes(
+        self, types: Sequence[tuple[Shape, ir.Type]], sources: Sequence[Node], emit: Callable
+    ) -> list[Node]:
+        """Several tensors by emit(emission, destinations, tensors...), a list."""
+        if len(types) == 1:
+            [(shape, element)] = types
+            return [self.whole(shape, element, sources, lambda e, d, *t: emit(e, [d], *t)[0])]
+        first = self._add(Whole, *types[0], sources=tuple(sources), emit=emit)
+        first.more.extend(self._add(Part, *type_, whole=first) for type_ in types[1:])
+        return first.results()
 
     # Elementwise ops.
 
@@ -316,5 +327,8 @@ class Lowering:
 
 
 def result_type(op: Any) -> tuple[Shape, ir.Type]:
-    type_ = op.results[0].type
-    return tuple(type_.shape), type_.element_type
+    return result_types(op)[0]
+
+
+def result_types(op: Any) -> list[tuple[Shape, ir.Type]]:
+    return [(tuple(r.type.shape), r.type.element_type) for r in op.results]

@@ -109,10 +109,11 @@ class Op(_View):
         raise self.missing("jvp", " (needed by a derivative)")
 
     def transpose(
-        self, b: Builder, ct: ir.Value, *operands: ir.Value | None
+        self, b: Builder, ct: Any, *operands: ir.Value | None
     ) -> Sequence[Tangent | None]:
         """Cotangents of the operands the op is linear in.
 
+        `ct`: the cotangent of the result; of an op with several, a list, not all ZERO.
         An operand is None where the function being transposed is linear in it; the others
         are values. The result has None for those.
         """
@@ -126,8 +127,11 @@ class Op(_View):
         """The definition, in numpy, for the reference interpreter and constant folding."""
         raise self.missing("reference")
 
-    def simplify(self, b: Builder) -> ir.Value | None:
-        """An equal value that is cheaper or simpler, or None. Exact for NaN, inf and -0.0."""
+    def simplify(self, b: Builder) -> ir.Value | Sequence[ir.Value] | None:
+        """An equal value that is cheaper or simpler, or None. Exact for NaN, inf and -0.0.
+
+        Of an op with several results: a value for each.
+        """
         return None
 
     def lower(self, loops: Any, *operands: Any) -> Any:

@@ -53,14 +53,16 @@ def sweep(function: func.FuncOp) -> bool:
     seen: dict[tuple[str, ...], Op] = {}
     for op in functions.ops(function):
         if op.idempotent and (first := seen.setdefault(identity(op), op)) is not op:
-            value = first.results[0]
-        elif op.pure and next(iter(op.results[0].uses), None) is not None:
+            made = list(first.results)
+        elif op.pure and used(op):
             b = Builder(ir.InsertionPoint(op), op.location)
-            value = fold(b, op) or op.simplify(b)
+            made = fold(b, op) or op.simplify(b)
         else:
             continue
-        if value is not None:
-            op.results[0].replace_all_uses_with(value)
+        if made is not None:
+            values = [made] if isinstance(made, ir.Value) else made
+            for result, value in zip(op.results, values, strict=True):
+                result.replace_all_uses_with(value)
             if not op.pure:
                 op.operation.erase()
             changed = True
@@ -76,11 +78,15 @@ def identity(op: Op) -> tuple[str, ...]:
 
 def erase_dead(function: func.FuncOp) -> None:
     for op in reversed(functions.ops(function)):
-        if op.pure and not any(True for result in op.results for _ in result.uses):
+        if op.pure and not used(op):
             op.operation.erase()
 
 
-def fold(b: Builder, op: Op) -> ir.Value | None:
+def used(op: Op) -> bool:
+    return any(True for result in op.results for _ in result.uses)
+
+
+def fold(b: Builder, op: Op) -> ir.Value | list[ir.Value] | None:
     """The value of an op on constants: one repeated number, or a small literal.
 
     A literal is not folded into a larger one, so that the size of the IR does not depend on
@@ -96,7 +102,9 @@ def fold(b: Builder, op: Op) -> ir.Value | None:
         numbers = [literal.number() for literal in literals]
         with np.errstate(all="ignore"):
             return b.constant(op.reference(*numbers), result)
-    sizes = [size(shape(operand)) for operand in op.operands]
-    if size(shape(result)) > min(max(sizes), FOLDED_ELEMENTS) or max(sizes) > FOLDED_ELEMENTS:
+    largest = max(size(shape(operand)) for operand in op.operands)
+    made = max(size(shape(result)) for result in op.results)
+    if made > min(largest, FOLDED_ELEMENTS) or largest > FOLDED_ELEMENTS:
         return None
-    return b.constant(evaluate_op(op, [literal.reference() for literal in literals])[0], result)
+    arrays = evaluate_op(op, [literal.reference() for literal in literals])
+    return [b.constant(a, result.type) for a, result in zip(arrays, op.results, strict=True)]

@@ -55,13 +55,12 @@ def transpose(function: func.FuncOp, residual_count: int) -> func.FuncOp:
         for value, ct in zip(returned, values[residual_count:], strict=True):
             accumulate(value, ct)
         for op in reversed(linear):
-            (result,) = op.results
-            ct = cotangents.pop(result, ZERO)
-            if not isinstance(ct, ir.Value):
+            cts = [cotangents.pop(result, ZERO) for result in op.results]
+            if all(ct is ZERO for ct in cts):
                 continue
             b.location = functions.within("transpose", op.location)
             operands = [None if v in dependent else environment[v] for v in op.operands]
-            bars = op.transpose(b, ct, *operands)
+            bars = op.transpose(b, cts[0] if len(cts) == 1 else cts, *operands)
             for value, operand, bar in zip(op.operands, operands, bars, strict=True):
                 if operand is None:
                     if bar is None:
