@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from . import checks, transforms
+from . import batching, checks, transforms
 from .capture import Recorder, current
 from .checks import Argnums
 from .state import graph_name
@@ -69,6 +69,10 @@ def _aux(has_aux: bool, argnums: Argnums) -> dict[str, Any]:
     return shown | ({"has_aux": True} if has_aux else {})
 
 
+def _chunk(chunk_size: int | None) -> dict[str, Any]:
+    return {} if chunk_size is None else {"chunk_size": chunk_size}
+
+
 def _positional_only(kind: str, kwargs: dict[str, Any]) -> None:
     if kwargs:
         raise TypeError(f"{kind} got an unexpected keyword argument {next(iter(kwargs))!r}")
@@ -101,20 +105,20 @@ def vmap(
     *,
     chunk_size: int | None = None,
 ) -> Function:
-    """``func`` for every example along the mapped dimensions.
+    """``func`` for every example along the mapped dimensions, ``chunk_size`` of them at once.
 
-    ``randomness`` and ``chunk_size`` are checked and change nothing: the compiled code draws no
-    random numbers and decides itself how many examples it works on at once.
+    ``randomness`` is checked and changes nothing: the compiled code draws no random numbers.
     """
     checks.vmap_options(randomness, chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         checks.vmap_out_dims_type(out_dims, func)
-        return transforms.vmap(recorder, func, in_dims, out_dims, args, kwargs)
+        return batching.vmap(recorder, func, in_dims, out_dims, args, kwargs, chunk_size)
 
     shown = {} if in_dims == 0 else {"in_dims": in_dims}
     shown |= {} if out_dims == 0 else {"out_dims": out_dims}
-    return Transformed("vmap", func, (in_dims, out_dims), record, **shown)
+    shown |= _chunk(chunk_size)
+    return Transformed("vmap", func, (in_dims, out_dims, chunk_size), record, **shown)
 
 
 def jacrev(
@@ -125,15 +129,15 @@ def jacrev(
     chunk_size: int | None = None,
     _preallocate_and_copy: bool = False,
 ) -> Function:
-    """The Jacobian by reverse mode. ``chunk_size`` is checked and changes nothing."""
-    if not (chunk_size is None or chunk_size > 0):
-        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+    """The Jacobian by reverse mode, ``chunk_size`` rows at once."""
+    checks.chunk_size("jacrev", chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _positional_only("jacrev", kwargs)
-        return transforms.jacrev(recorder, func, argnums, has_aux, args)
+        return transforms.jacrev(recorder, func, argnums, has_aux, args, chunk_size)
 
-    return Transformed("jacrev", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
+    shown = _aux(has_aux, argnums) | _chunk(chunk_size)
+    return Transformed("jacrev", func, (argnums, has_aux, chunk_size), record, **shown)
 
 
 def jacfwd(
@@ -142,23 +146,36 @@ def jacfwd(
     has_aux: bool = False,
     *,
     randomness: str = "error",
+    chunk_size: int | None = None,
 ) -> Function:
-    """The Jacobian by forward mode."""
-    checks.vmap_options(randomness, None)
+    """The Jacobian by forward mode, ``chunk_size`` columns at once (torch's has no such option)."""
+    checks.chunk_size("jacfwd", chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _positional_only("jacfwd", kwargs)
-        return transforms.jacfwd(recorder, func, argnums, has_aux, args)
+        checks.vmap_options(randomness, None)
+        return transforms.jacfwd(recorder, func, argnums, has_aux, args, chunk_size)
 
-    return Transformed("jacfwd", func, (argnums, has_aux), record, **_aux(has_aux, argnums))
+    shown = _aux(has_aux, argnums) | _chunk(chunk_size)
+    return Transformed("jacfwd", func, (argnums, has_aux, chunk_size), record, **shown)
 
 
-def hessian(func: Function, argnums: Argnums = 0) -> Function:
-    """``jacfwd(jacrev(func))``."""
-    made: Any = jacfwd(jacrev(func, argnums), argnums)
-    made.text = _text("hessian", func, _aux(False, argnums))
+def hessian(func: Function, argnums: Argnums = 0, *, chunk_size: int | None = None) -> Function:
+    """``jacfwd(jacrev(func))``, both with ``chunk_size`` (torch's has no such option)."""
+    made: Any = jacfwd(jacrev(func, argnums, chunk_size=chunk_size), argnums, chunk_size=chunk_size)
+    made.text = _text("hessian", func, _aux(False, argnums) | _chunk(chunk_size))
     made.graph_name = f"hessian_{graph_name(func)}"
     return made
+
+
+def functionalize(func: Function, *, remove: str = "mutations") -> Function:
+    """``func``, compiled: in-place writes and views are always resolved, whatever ``remove``."""
+    checks.functionalize_option(remove)
+
+    def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
+
+    return Transformed("functionalize", func, (), record)
 
 
 def jvp(

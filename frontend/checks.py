@@ -191,6 +191,19 @@ def linear_tangents(leaves: Sequence[Any], spec: TreeSpec, primals: Any, wanted:
                 )
 
 
+def chunk_size(api: str, size: int | None) -> None:
+    if not (size is None or size > 0):
+        raise ValueError(f"{api}: `chunk_size` should be greater than 0.")
+
+
+def functionalize_option(remove: str) -> None:
+    if remove not in ("mutations", "mutations_and_views"):
+        raise RuntimeError(
+            f"functionalize(f, remove='mutations'): received invalid argument for remove={remove}. "
+            "Valid options are: remove='mutations' and remove='mutations_and_views'."
+        )
+
+
 # --- vmap -------------------------------------------------------------------------------------
 
 

@@ -1,13 +1,12 @@
 """What a transformed function records when it is called inside a trace.
 
 ``api.py`` calls these. Each captures the inner function as a graph of its own and appends one
-transform call (vmap, jvp, vjp) to the graph being recorded; jacobians and hessians are written
-with those and one-hot bases.
+transform call (jvp, vjp) to the graph being recorded; Jacobians and Hessians map those over one-hot
+bases, with ``batching.py``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +15,11 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from . import checks
+from .batching import over_basis
 from .capture import Recorder
 from .checks import Argnums
-from .graph import Basis, Call, Graph, Jvp, Value, Vjp, Vmap
+from .graph import Call, Graph, Jvp, Value, Vjp
 
-aten = torch.ops.aten
 Function = Callable[..., Any]
 
 
@@ -195,6 +194,7 @@ def jacrev(
     argnums: Argnums,
     has_aux: bool,
     args: tuple[Any, ...],
+    chunk_size: int | None = None,
 ) -> Any:
     checks.real("jacrev", tree_flatten(args)[0], is_input=True)
     numbers = checks.argnums_of(argnums, len(args))
@@ -211,37 +211,13 @@ def jacrev(
             def pull(ct: torch.Tensor, one: Recorded = one) -> list[torch.Tensor]:
                 return one.pull(wrt, [recorder.read(ct)])[1]
 
-            rows = over_basis(recorder, pull, out, [0] * len(wrt))
+            rows = over_basis(recorder, pull, out, [0] * len(wrt), chunk_size)
         blocks = [
             row.reshape((*out.shape, *leaf.shape)) for row, leaf in zip(rows, leaves, strict=True)
         ]
         jacobians.append(tree_unflatten(blocks, spec))
     result = tree_unflatten(jacobians, inner.spec)
     return (result, inner.aux) if has_aux else result
-
-
-def over_basis(
-    recorder: Recorder,
-    func: Callable[[torch.Tensor], list[torch.Tensor]],
-    like: Value,
-    out_dims: Sequence[int],
-) -> list[torch.Tensor]:
-    """``vmap(func)(basis)`` for the one-hot basis in the shape of ``like``."""
-    count = math.prod(like.shape)
-    basis = Value((count, *like.shape), like.dtype)
-    recorder.bases += 1
-    (seed,) = recorder.emit(Basis(recorder.bases), (), {}, [basis])
-    inner = recorder.subgraph(func, [like], lambda tensors: (None, func(tensors[0])))
-    in_dims = (0, *(-1 for _ in inner.captured))
-    results = [
-        batched(out, dim, count) for out, dim in zip(inner.graph.outputs, out_dims, strict=True)
-    ]
-    target = Vmap(inner.graph, in_dims, tuple(out_dims), count)
-    return recorder.apply(target, [seed, *inner.captured], results)
-
-
-def batched(value: Value, dim: int, size: int) -> Value:
-    return Value((*value.shape[:dim], size, *value.shape[dim:]), value.dtype)
 
 
 # --- forward mode -----------------------------------------------------------------------------
@@ -306,6 +282,7 @@ def jacfwd(
     argnums: Argnums | None,
     has_aux: bool,
     args: tuple[Any, ...],
+    chunk_size: int | None = None,
 ) -> Any:
     checks.real("jacfwd", tree_flatten(args)[0], is_input=True)
     numbers = tuple(range(len(args))) if argnums is None else checks.argnums_of(argnums, len(args))
@@ -322,7 +299,7 @@ def jacfwd(
 
         if like.shape:
             at = [len(out.shape) for out in inner.graph.outputs]
-            moved = over_basis(recorder, push, like, at)
+            moved = over_basis(recorder, push, like, at, chunk_size)
         else:
             moved = push(torch.ones((), dtype=like.dtype))
         columns.append(moved)
@@ -335,66 +312,3 @@ def jacfwd(
         jacobians.append(tree_unflatten(blocks, spec))
     result = tree_unflatten(jacobians, inner.spec)
     return (result, inner.aux) if has_aux else result
-
-
-# --- vmap -------------------------------------------------------------------------------------
-
-
-def vmap(
-    recorder: Recorder,
-    func: Function,
-    in_dims: Any,
-    out_dims: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    size, dims = checks.vmap_inputs(in_dims, args, func)
-    leaves, spec = tree_flatten(args)
-    where = [position for position, dim in enumerate(dims) if dim is not None]
-    mapped = [dims[position] or 0 for position in where]
-    operands = [recorder.read(leaves[position]) for position in where]
-    examples = [
-        Value((*v.shape[:d], *v.shape[d + 1 :]), v.dtype)
-        for v, d in zip(operands, mapped, strict=True)
-    ]
-
-    def body(tensors: list[torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
-        inner = list(leaves)
-        for position, tensor in zip(where, tensors, strict=True):
-            inner[position] = tensor
-        output = func(*tree_unflatten(inner, spec), **kwargs)
-        chosen_dims = checks.vmap_outputs(out_dims, output, func)
-        out_leaves, out_spec = tree_flatten(output)
-        tensors_out = [leaf for leaf in out_leaves if isinstance(leaf, torch.Tensor)]
-        return (out_leaves, out_spec, chosen_dims), tensors_out
-
-    inner = recorder.subgraph(func, examples, body)
-    out_leaves, out_spec, wanted = inner.result
-    graph = inner.graph
-    of_tensors = [
-        dim for leaf, dim in zip(out_leaves, wanted, strict=True) if isinstance(leaf, torch.Tensor)
-    ]
-    reached = graph.dependent(graph.inputs[: len(where)])
-    at = []
-    for out, dim in zip(graph.outputs, of_tensors, strict=True):
-        if dim is None and out in reached:
-            name = checks.name_of(func)
-            raise ValueError(
-                f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None"
-            )
-        rank = len(out.shape) + 1
-        if dim is not None and not -rank <= dim < rank:
-            raise IndexError(
-                f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but "
-                f"got {dim})"
-            )
-        at.append(0 if dim is None else dim % rank)
-    results = [batched(out, dim, size) for out, dim in zip(graph.outputs, at, strict=True)]
-    target = Vmap(graph, (*mapped, *(-1 for _ in inner.captured)), tuple(at), size)
-    tensors = recorder.apply(target, [*operands, *inner.captured], results)
-    given = iter(
-        tensor[0] if dim is None else tensor
-        for tensor, dim in zip(tensors, of_tensors, strict=True)
-    )
-    final = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves]
-    return tree_unflatten(final, out_spec)

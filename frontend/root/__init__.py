@@ -20,6 +20,12 @@ _PUBLIC = {
     "jacfwd": "frontend.api",
     "hessian": "frontend.api",
     "linearize": "frontend.api",
+    "functionalize": "frontend.api",
+    "functional_call": "frontend.modules",
+    "stack_module_state": "frontend.modules",
+    "rearrange": "frontend.rearrange",
+    "replace_all_batch_norm_modules_": "torch.func",
+    "debug_unwrap": "torch.func",
     "jit": "frontend.jit",
     "compile": "frontend.compile",
     "load": "runtime",
@@ -44,7 +50,8 @@ def __getattr__(name: str) -> Any:
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    path = module if module == "torch.func" else f".{module}"
+    value = getattr(importlib.import_module(path, __name__), name)
     globals()[name] = value
     return value
 

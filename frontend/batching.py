@@ -1,0 +1,156 @@
+"""``vmap`` inside a trace: one call of a batched function, or a call for each chunk of the batch.
+
+``api.py`` calls ``vmap``; the Jacobians of ``transforms.py`` map over one-hot bases with
+``over_basis``. Both end in ``_mapped``, where a ``chunk_size`` splits the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from . import checks
+from .capture import Recorder
+from .graph import Basis, Graph, Value, Vmap
+
+Function = Callable[..., Any]
+CHUNKS = 16  # each is code of its own; a smaller chunk_size than a 16th of the batch is made larger
+
+
+def vmap(
+    recorder: Recorder,
+    func: Function,
+    in_dims: Any,
+    out_dims: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    chunk_size: int | None = None,
+) -> Any:
+    size, dims = checks.vmap_inputs(in_dims, args, func)
+    leaves, spec = tree_flatten(args)
+    where = [position for position, dim in enumerate(dims) if dim is not None]
+    mapped = [dims[position] or 0 for position in where]
+    operands = [recorder.read(leaves[position]) for position in where]
+    examples = [
+        Value((*v.shape[:d], *v.shape[d + 1 :]), v.dtype)
+        for v, d in zip(operands, mapped, strict=True)
+    ]
+
+    def body(tensors: list[torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
+        inner = list(leaves)
+        for position, tensor in zip(where, tensors, strict=True):
+            inner[position] = tensor
+        output = func(*tree_unflatten(inner, spec), **kwargs)
+        chosen_dims = checks.vmap_outputs(out_dims, output, func)
+        out_leaves, out_spec = tree_flatten(output)
+        tensors_out = [leaf for leaf in out_leaves if isinstance(leaf, torch.Tensor)]
+        return (out_leaves, out_spec, chosen_dims), tensors_out
+
+    inner = recorder.subgraph(func, examples, body)
+    out_leaves, out_spec, wanted = inner.result
+    graph = inner.graph
+    of_tensors = [
+        dim for leaf, dim in zip(out_leaves, wanted, strict=True) if isinstance(leaf, torch.Tensor)
+    ]
+    at = _positions(graph, of_tensors, len(where), func)
+    in_dims = (*mapped, *(-1 for _ in inner.captured))
+    tensors = _mapped(recorder, graph, [*operands, *inner.captured], in_dims, at, size, chunk_size)
+    given = iter(
+        tensor[0] if dim is None else tensor
+        for tensor, dim in zip(tensors, of_tensors, strict=True)
+    )
+    final = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves]
+    return tree_unflatten(final, out_spec)
+
+
+def _positions(
+    graph: Graph, dims: Sequence[int | None], batched_inputs: int, func: Function
+) -> list[int]:
+    """Where each output gets its batch dimension; 0 for those that the user wants without."""
+    reached = graph.dependent(graph.inputs[:batched_inputs])
+    at = []
+    for out, dim in zip(graph.outputs, dims, strict=True):
+        if dim is None and out in reached:
+            name = checks.name_of(func)
+            raise ValueError(
+                f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None"
+            )
+        rank = len(out.shape) + 1
+        if dim is not None and not -rank <= dim < rank:
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but "
+                f"got {dim})"
+            )
+        at.append(0 if dim is None else dim % rank)
+    return at
+
+
+def over_basis(
+    recorder: Recorder,
+    func: Callable[[torch.Tensor], list[torch.Tensor]],
+    like: Value,
+    out_dims: Sequence[int],
+    chunk_size: int | None = None,
+) -> list[torch.Tensor]:
+    """``vmap(func)(basis)`` for the one-hot basis in the shape of ``like``."""
+    seed = basis(recorder, like)
+    inner = recorder.subgraph(func, [like], lambda tensors: (None, func(tensors[0])))
+    in_dims = (0, *(-1 for _ in inner.captured))
+    operands = [seed, *inner.captured]
+    count = math.prod(like.shape)
+    return _mapped(recorder, inner.graph, operands, in_dims, out_dims, count, chunk_size)
+
+
+def basis(recorder: Recorder, like: Value) -> Value:
+    """Every one-hot tensor in the shape of ``like``, along a new first dimension."""
+    recorder.bases += 1
+    result = Value((math.prod(like.shape), *like.shape), like.dtype)
+    return recorder.emit(Basis(recorder.bases), (), {}, [result])[0]
+
+
+def _mapped(
+    recorder: Recorder,
+    graph: Graph,
+    operands: Sequence[Value],
+    in_dims: Sequence[int],
+    out_dims: Sequence[int],
+    size: int,
+    chunk_size: int | None,
+) -> list[torch.Tensor]:
+    """``graph`` over a batch of ``size``, at most ``chunk_size`` examples at once."""
+    if chunk_size is None or chunk_size >= size:
+        return _whole(recorder, graph, operands, in_dims, out_dims, size)
+    chunk_size = max(chunk_size, math.ceil(size / CHUNKS))
+    chunks = []
+    for start in range(0, size, chunk_size):
+        length = min(chunk_size, size - start)
+        part = [
+            operand if dim < 0 else _narrow(recorder, operand, dim, start, length)
+            for operand, dim in zip(operands, in_dims, strict=True)
+        ]
+        chunks.append(_whole(recorder, graph, part, in_dims, out_dims, length))
+    columns = zip(*chunks, strict=True)
+    return [torch.cat(column, dim) for column, dim in zip(columns, out_dims, strict=True)]
+
+
+def _narrow(recorder: Recorder, value: Value, dim: int, start: int, length: int) -> Value:
+    return recorder.read(recorder.tensor_of(value).narrow(dim, start, length))
+
+
+def _whole(
+    recorder: Recorder,
+    graph: Graph,
+    operands: Sequence[Value],
+    in_dims: Sequence[int],
+    out_dims: Sequence[int],
+    size: int,
+) -> list[torch.Tensor]:
+    results = [
+        Value((*out.shape[:dim], size, *out.shape[dim:]), out.dtype)
+        for out, dim in zip(graph.outputs, out_dims, strict=True)
+    ]
+    return recorder.apply(Vmap(graph, tuple(in_dims), tuple(out_dims), size), operands, results)
