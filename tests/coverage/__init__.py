@@ -1,0 +1,1 @@
+"""torch's own table of operators, each under seven functions: ``python -m tests.coverage``."""

@@ -1,0 +1,168 @@
+"""Whether a form's result is torch's, judged by what the sample allows.
+
+The truth is torch in f64. A result may differ from it by a small multiple of the rounding of its
+dtype, relative to the scale of the result; where the sample is badly conditioned, by as much as
+torch's own result in the dtype does, or as a perturbation of the inputs by one rounding would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from .cases import Case, direction
+from .forms import ORDER, PLAIN, Arguments, Tensors, theirs
+
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
+LOOSEST = 1e-3  # what a perturbation may excuse, relative to the scale
+DRAWS = 2
+
+
+def check(case: Case, form: str, given: Arguments, found: Any) -> str | None:
+    """What is wrong with ``found``, or None."""
+    references = list(theirs(case, form, given))
+    found = [t for t in found if isinstance(t, torch.Tensor)]
+    for reference in references[:1]:
+        if len(found) != len(reference):
+            return f"{len(found)} results instead of {len(reference)}"
+        for index, (f, r) in enumerate(zip(found, reference, strict=True)):
+            if (f.shape, f.dtype) != (r.shape, r.dtype):
+                return (
+                    f"result {index}: {f.dtype} {list(f.shape)} instead of "
+                    f"{r.dtype} {list(r.shape)}"
+                )
+    if case.random:
+        return None
+    more = _Lazy(lambda: list(_others(case, form, given, references)))
+    return next(
+        (
+            f"result {index}: {text}"
+            for index, f in enumerate(found)
+            if (text := _judge(case, form, f, index, references, more)) is not None
+        ),
+        None,
+    )
+
+
+class _Lazy:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make, self.made = make, None
+
+    def __call__(self) -> Any:
+        if self.made is None:
+            self.made = self.make()
+        return self.made
+
+
+def _others(
+    case: Case, form: str, given: Arguments, references: list[Tensors]
+) -> Iterator[tuple[str, Tensors]]:
+    """Costlier references, asked for when the first ones do not agree with a result."""
+    floats = [t.dtype for t in case.primals if t.is_floating_point()]
+    eps = torch.finfo(floats[0] if floats else torch.float64).eps
+    wide = case.cast(torch.float64)
+    inputs = _arguments(wide, references)
+    for reference in _attempt(wide, form, inputs(wide)):
+        yield "truth", reference
+    if case.special:
+        return
+    for draw in range(DRAWS):
+        moved = Case(**wide.__dict__)
+        moved.primals = [p * (1 + eps * direction(p, 100 + draw)) for p in wide.primals]
+        for reference in list(_attempt(moved, form, inputs(moved)))[:1]:
+            yield "perturbed", reference
+
+
+def _arguments(case: Case, references: list[Tensors]) -> Callable[[Case], Arguments]:
+    outs = case.function(*case.arguments)
+    return lambda at: Arguments(at, outs)
+
+
+def _attempt(case: Case, form: str, given: Arguments) -> Iterator[Tensors]:
+    try:
+        yield from theirs(case, form, given)
+    except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError):
+        return
+
+
+def _judge(
+    case: Case, form: str, found: torch.Tensor, index: int, references: list[Tensors], more: _Lazy
+) -> str | None:
+    candidates = [reference[index] for reference in references]
+    if not found.is_floating_point():
+        if any(torch.equal(found, c) for c in candidates):
+            return None
+        if any(kind == "truth" and torch.equal(found, r[index]) for kind, r in more()):
+            return None
+        return f"{_shown(found)} instead of {_shown(candidates[0])}"
+    order = ORDER[form]
+    good = _near(case, found, candidates, order)
+    if good.all():
+        return None
+    extra = more()
+    fitting = [(kind, r[index]) for kind, r in extra if r[index].shape == found.shape]
+    wide = [r for kind, r in fitting if kind == "truth"]
+    good |= _near(case, found, wide, order)
+    if case.special and form not in PLAIN:
+        # Where f itself is not finite, no derivative is defined: any that says so will do.
+        good |= _undefined(case, found) & ~found.isfinite() & ~candidates[0].isfinite()
+    if order == 2 and case.special:
+        # Where torch multiplies zero by infinity, a second derivative may be finite here.
+        good |= torch.stack([c.isnan() for c in candidates]).any(0)
+    if good.all():
+        return None
+    perturbed = [
+        r[index] for kind, r in extra if kind == "perturbed" and r[index].shape == found.shape
+    ]
+    if wide and perturbed:
+        truth = wide[0]
+        noise = torch.stack([(p - truth).abs() for p in perturbed]).amax(0)
+        noise = noise.maximum((candidates[0].double() - truth).abs())
+        limit = (16 * order * noise).minimum(LOOSEST * _scale(truth))
+        good |= (found.double() - truth).abs() <= limit
+    if good.all():
+        return None
+    bad = ~good
+    worst = (found.double() - candidates[0].double()).abs()[bad].nan_to_num(float("inf")).max()
+    return (
+        f"{int(bad.sum())} of {found.numel()} differ, by up to {worst:.3g}: "
+        f"{_shown(found[bad])} instead of {_shown(candidates[0][bad])}"
+    )
+
+
+def _undefined(case: Case, like: torch.Tensor) -> torch.Tensor:
+    outs = [out for i, out in enumerate(case.function(*case.arguments)) if i in case.moving]
+    if case.elementwise and all(out.shape == like.shape for out in outs):
+        return torch.stack([~out.isfinite() for out in outs]).any(0)
+    return torch.tensor(any(not out.isfinite().all() for out in outs))
+
+
+def _scale(reference: torch.Tensor) -> torch.Tensor:
+    finite = reference[reference.isfinite()]
+    return finite.abs().max().double() if finite.numel() else torch.tensor(0.0).double()
+
+
+def _near(case: Case, found: torch.Tensor, candidates: Tensors, order: int) -> torch.Tensor:
+    good = torch.zeros(found.shape, dtype=torch.bool)
+    limit = order * TOLERANCE.get(found.dtype, 1e-2)
+    for c in candidates:
+        wide = c.double()
+        scale = _scale(wide)
+        size = wide.abs()
+        if case.elementwise and case.special:
+            allowed = limit * (size + scale.clamp(max=1.0))
+        else:
+            allowed = limit * torch.full_like(size, scale.item()).maximum(size)
+        difference = (found.double() - wide).abs()
+        same = (found == c) | (found.isnan() & c.isnan())
+        if c.dtype != found.dtype:  # beyond the range of the dtype, f64 is no truth
+            same |= found == c.to(found.dtype)
+        good |= same | ((difference <= allowed) & found.isfinite() & c.isfinite())
+    return good
+
+
+def _shown(values: torch.Tensor) -> str:
+    numbers = [f"{v:.6g}" for v in values.reshape(-1)[:4].double().tolist()]
+    return f"[{', '.join(numbers)}{', ...' if values.numel() > 4 else ''}]"
