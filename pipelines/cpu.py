@@ -105,7 +105,8 @@ def _to_llvm_dialect(c: Compilation) -> None:
 
 
 def _to_llvm(c: Compilation) -> None:
-    code = llvm.Code(llvm_dialect.translate(c.module), c.target)
+    inlinable = llvm_dialect.vector_functions(c.module)
+    code = llvm.Code(llvm_dialect.translate(c.module), c.target, inlinable)
     c.code = code.__enter__()
     code.optimize()
 

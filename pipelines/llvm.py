@@ -8,8 +8,8 @@ import functools
 import pathlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from types import FrameType
 
@@ -54,6 +54,10 @@ _CPUINFO_NAMES = {
     "sve": "sve",
     "sve2": "sve2",
 }
+
+#: A function called in at most so many places is worth its copies.
+_INLINED_CALLS = 4
+_FUNCTION_INDEX = 0xFFFFFFFF  # of an attribute: that of the function itself
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,13 @@ def _library() -> ctypes.CDLL:
         "LLVMRunPasses": (c_void_p, [c_void_p, c_char_p, c_void_p, c_void_p]),
         "LLVMGetNamedGlobal": (c_void_p, [c_void_p, c_char_p]),
         "LLVMDeleteGlobal": (None, [c_void_p]),
+        "LLVMGetNamedFunction": (c_void_p, [c_void_p, c_char_p]),
+        "LLVMGetFirstUse": (c_void_p, [c_void_p]),
+        "LLVMGetNextUse": (c_void_p, [c_void_p]),
+        "LLVMGetEnumAttributeKindForName": (c_uint, [c_char_p, c_size_t]),
+        "LLVMCreateEnumAttribute": (c_void_p, [c_void_p, c_uint, c_uint64]),
+        "LLVMAddAttributeAtIndex": (None, [c_void_p, c_uint, c_void_p]),
+        "LLVMRemoveEnumAttributeAtIndex": (None, [c_void_p, c_uint, c_uint]),
         "LLVMGetErrorMessage": (c_void_p, [c_void_p]),
         "LLVMDisposeErrorMessage": (None, [c_void_p]),
         "LLVMTargetMachineEmitToMemoryBuffer": (
@@ -196,15 +207,17 @@ class Code:
     _ASSEMBLY, _OBJECT = 0, 1
     _LEVEL_AGGRESSIVE, _RELOCATION_PIC, _CODE_MODEL_DEFAULT = 3, 2, 0
 
-    def __init__(self, text: str, target: Target) -> None:
+    def __init__(self, text: str, target: Target, inlinable: Sequence[str] = ()) -> None:
+        """`inlinable`: functions that may be inlined once loops are vectorised."""
         self._text = text.encode()
+        self._inlinable = inlinable
         self._target = target
         self._errors: list[str] = []
         self._cleanup: list[Callable[[], None]] = []
 
     def __enter__(self) -> Code:
         lib = self._lib = _library()
-        context = lib.LLVMContextCreate()
+        context = self._context = lib.LLVMContextCreate()
         self._cleanup.append(lambda: lib.LLVMContextDispose(context))
         # Without a handler of ours LLVM prints an error and ends the process.
         self._handler = _DIAGNOSTIC_HANDLER(self._diagnose)
@@ -266,25 +279,48 @@ class Code:
 
     @_interrupts_wait()
     def optimize(self) -> None:
+        self._run_passes("default<O3>")
+        # Functions that were kept for the vectoriser go, if it did not want them.
+        kept = self._lib.LLVMGetNamedGlobal(self._module, b"llvm.compiler.used")
+        if kept:
+            self._lib.LLVMDeleteGlobal(kept)
+            if self._mark_inlined():
+                self._run_passes(
+                    "always-inline,function(early-cse<memssa>,instcombine,simplifycfg)"
+                )
+            self._run_passes("globaldce")
+
+    def _run_passes(self, passes: str) -> None:
         lib = self._lib
         options = lib.LLVMCreatePassBuilderOptions()
-        error = lib.LLVMRunPasses(self._module, b"default<O3>", self._machine, options)
+        error = lib.LLVMRunPasses(self._module, passes.encode(), self._machine, options)
         lib.LLVMDisposePassBuilderOptions(options)
         message = ""
         if error:
             message = _take(lib.LLVMGetErrorMessage(error), "LLVMDisposeErrorMessage")
         self._check(error, message, "optimise the module")
-        self._drop_unused()
 
-    def _drop_unused(self) -> None:
-        """Functions that were kept for the vectoriser go, if it did not want them."""
-        lib = self._lib
-        kept = lib.LLVMGetNamedGlobal(self._module, b"llvm.compiler.used")
-        if kept:
-            lib.LLVMDeleteGlobal(kept)
-            options = lib.LLVMCreatePassBuilderOptions()
-            lib.LLVMRunPasses(self._module, b"globaldce", self._machine, options)
-            lib.LLVMDisposePassBuilderOptions(options)
+    def _mark_inlined(self) -> bool:
+        """Functions called in few places are to be inlined; True if there are any."""
+        lib, found = self._lib, False
+        never, always = (
+            lib.LLVMGetEnumAttributeKindForName(name, len(name))
+            for name in (b"noinline", b"alwaysinline")
+        )
+        for name in self._inlinable:
+            function = lib.LLVMGetNamedFunction(self._module, name.encode())
+            if function and 0 < self._uses(function) <= _INLINED_CALLS:
+                attribute = lib.LLVMCreateEnumAttribute(self._context, always, 0)
+                lib.LLVMRemoveEnumAttributeAtIndex(function, _FUNCTION_INDEX, never)
+                lib.LLVMAddAttributeAtIndex(function, _FUNCTION_INDEX, attribute)
+                found = True
+        return found
+
+    def _uses(self, value: int) -> int:
+        count, use = 0, self._lib.LLVMGetFirstUse(value)
+        while use:
+            count, use = count + 1, self._lib.LLVMGetNextUse(use)
+        return count
 
     def text(self) -> str:
         return _take(self._lib.LLVMPrintModuleToString(self._module))

@@ -62,13 +62,20 @@ def translate(module: ir.Module) -> str:
     """The module as LLVM IR text."""
     bindings: Any = llvm
     text: str = bindings.translate_module_to_llvmir(module.operation)
-    attributes = module.operation.attributes
-    if VECTOR_FUNCTIONS not in attributes:
+    names = vector_functions(module)
+    if not names:
         return text
-    names = [ir.StringAttr(name).value for name in ir.ArrayAttr(attributes[VECTOR_FUNCTIONS])]
     # Nothing refers to these until loops are vectorised: keep them that long.
     listed = ", ".join(f'ptr @"{name}"' for name in names)
     return (
         f"{text}\n@llvm.compiler.used = appending global [{len(names)} x ptr] [{listed}], "
         'section "llvm.metadata"\n'
     )
+
+
+def vector_functions(module: ir.Module) -> list[str]:
+    """Math functions on vectors, which LLVM's vectoriser calls in place of the scalar ones."""
+    attributes = module.operation.attributes
+    if VECTOR_FUNCTIONS not in attributes:
+        return []
+    return [ir.StringAttr(name).value for name in ir.ArrayAttr(attributes[VECTOR_FUNCTIONS])]
