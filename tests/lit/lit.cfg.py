@@ -1,6 +1,7 @@
 # ruff: noqa: F821  (lit supplies `config` and `lit_config`)
 """How lit runs the .mlir tests: all tools are those of the running Python's environment."""
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,8 @@ config.suffixes = [".mlir"]
 config.test_source_root = str(Path(__file__).parent)
 config.test_exec_root = str(Path(lit_config.params.get("output", "build/lit")).absolute())
 config.maxIndividualTestTime = 60
+if "PYTHONPATH" in os.environ:  # a checkout that is not installed
+    config.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
 
 config.substitutions += [
     (r"\bpullback-opt\b", f"{sys.executable} -m pullback.tools.opt"),
