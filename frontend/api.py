@@ -118,7 +118,7 @@ def vmap(
     shown = {} if in_dims == 0 else {"in_dims": in_dims}
     shown |= {} if out_dims == 0 else {"out_dims": out_dims}
     shown |= _chunk(chunk_size)
-    return Transformed("vmap", func, (in_dims, out_dims, chunk_size), record, **shown)
+    return Transformed("vmap", func, (in_dims, out_dims, randomness, chunk_size), record, **shown)
 
 
 def jacrev(
@@ -157,7 +157,7 @@ def jacfwd(
         return transforms.jacfwd(recorder, func, argnums, has_aux, args, chunk_size)
 
     shown = _aux(has_aux, argnums) | _chunk(chunk_size)
-    return Transformed("jacfwd", func, (argnums, has_aux, chunk_size), record, **shown)
+    return Transformed("jacfwd", func, (argnums, has_aux, randomness, chunk_size), record, **shown)
 
 
 def hessian(func: Function, argnums: Argnums = 0, *, chunk_size: int | None = None) -> Function:

@@ -127,10 +127,9 @@ class Recorder(TorchDispatchMode):
         before, self.paused = self.paused, True
         try:
             return func(*args, **kwargs)
-        except (
-            fake_tensor.DataDependentOutputException,
-            fake_tensor.DynamicOutputShapeException,
-        ) as error:
+        except fake_tensor.DataDependentOutputException as error:
+            raise self.error(*forbidden.DATA_DEPENDENT_VALUE) from error
+        except fake_tensor.DynamicOutputShapeException as error:
             raise self.error(*forbidden.DATA_DEPENDENT_SHAPE) from error
         except fake_tensor.UnsupportedOperatorException as error:
             raise self.error(f"{func} cannot be traced: it has no shape rule") from error

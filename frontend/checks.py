@@ -171,8 +171,9 @@ def tangents(primals: Any, given: Any) -> None:
             )
         if primal.shape != tangent.shape:
             raise RuntimeError(
-                "Expected primal and tangent to have the same shape, but got: "
-                f"{list(primal.shape)} and {list(tangent.shape)}"
+                "Trying to set a forward gradient that has a different size than that of the "
+                f"original Tensor. Tensor is of size {list(primal.shape)} while the given forward "
+                f"gradient is of size {list(tangent.shape)}."
             )
 
 
@@ -243,6 +244,8 @@ def vmap_inputs(
     for index, (leaf, dim) in enumerate(zip(leaves, dims, strict=True)):
         if dim is None:
             continue
+        if isinstance(dim, bool):
+            raise TypeError(f"{start}in_dim must be int, not bool")
         if not isinstance(dim, int):
             raise ValueError(
                 f"{start}Got in_dim={dim} for an input but in_dim must be either an integer "

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-_VALUE = (
-    "the value of a tensor decides what this line does, but while tracing tensors have no values",
+DATA_DEPENDENT_VALUE = (
+    "data-dependent control flow: the value of a tensor decides what this line does, but while "
+    "tracing tensors have no values",
     "for a choice between results use torch.where(condition, a, b), to make a tensor of tensors "
     "torch.stack; a number that is the same at every call can be a Python number",
 )
 DATA_DEPENDENT_SHAPE = (
-    "the shape of this result depends on the values of a tensor",
+    "dynamic shape: the shape of this result depends on the values of a tensor",
     "keep the shape fixed: torch.where(mask, x, 0) instead of x[mask]",
 )
 WRITE_THROUGH = (
@@ -38,9 +39,9 @@ WRITE_UNDER_NO_GRAD = (
 )
 
 OPERATIONS: dict[Any, tuple[str, str]] = {
-    aten._local_scalar_dense.default: _VALUE,
-    aten.is_nonzero.default: _VALUE,
-    aten.equal.default: _VALUE,
+    aten._local_scalar_dense.default: DATA_DEPENDENT_VALUE,
+    aten.is_nonzero.default: DATA_DEPENDENT_VALUE,
+    aten.equal.default: DATA_DEPENDENT_VALUE,
     aten.nonzero.default: DATA_DEPENDENT_SHAPE,
     aten.masked_select.default: DATA_DEPENDENT_SHAPE,
     aten._unique2.default: DATA_DEPENDENT_SHAPE,
@@ -122,8 +123,8 @@ _FUNCTIONS: dict[Any, tuple[str, str]] = {
     torch.Tensor.__array__: _NO_MEMORY,
     torch.Tensor.data_ptr: _NO_MEMORY,
     torch.Tensor.__dlpack__: _NO_MEMORY,
-    torch.Tensor.tolist: _VALUE,
-    torch.Tensor.__format__: _VALUE,
+    torch.Tensor.tolist: DATA_DEPENDENT_VALUE,
+    torch.Tensor.__format__: DATA_DEPENDENT_VALUE,
     torch.Tensor.data.__set__: _REPLACED,  # pyright: ignore[reportAttributeAccessIssue]
     torch.Tensor.backward: _NO_TAPE,
     torch.Tensor.requires_grad_: _NO_TAPE,

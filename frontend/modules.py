@@ -67,11 +67,11 @@ def stack_module_state(models: Sequence[nn.Module]) -> tuple[State, State]:
     return _stacked(parameters), _stacked(buffers)
 
 
-def _stacked(states: list[dict[str, Tensor]]) -> State:
+def _stacked(states: list[dict[str, Any]]) -> State:
     return {name: _leaf([state[name] for state in states], name) for name in states[0]}
 
 
-def _leaf(tensors: list[Tensor], name: str) -> Tensor:
+def _leaf(tensors: list[Any], name: str) -> Tensor:
     learned = {tensor.requires_grad for tensor in tensors}
     if len(learned) > 1:
         raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad")

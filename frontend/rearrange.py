@@ -23,7 +23,7 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> torch.Tensor:
         return _rearrange(tensor, pattern, axes_lengths)
 
     def record(_: Recorder, args: tuple[Any, ...], __: dict[str, Any]) -> Any:
-        return _rearrange(*args, pattern, axes_lengths)
+        return _rearrange(args[0], pattern, axes_lengths)
 
     options = (pattern, tuple(axes_lengths.items()))
     return Transformed("rearrange", _rearrange, options, record)(tensor)
@@ -89,9 +89,12 @@ def _split(group: Sequence[Any], size: int, lengths: dict[str, int]) -> list[int
         known *= lengths.get(axis, 1)
     open_ = [axis for axis in group if axis not in lengths]
     if len(open_) > 1:
-        raise DimensionBindError(f"cannot infer the sizes of {open_}: give all but one of them")
+        raise DimensionBindError(
+            f"cannot infer the sizes of two dimensions at once: give all but one of {open_}"
+        )
     if (size % known if open_ else size != known) or (not group and size != 1):
         raise DimensionBindError(
-            f"a dimension of size {size} does not evenly fit into {list(group)}"
+            f"inferred dimension does not evenly fit into larger dimension: {size} vs {group} "
+            f"with {lengths}"
         )
     return [lengths[axis] if axis in lengths else size // known for axis in group]

@@ -152,6 +152,7 @@ def vjp(
     primals: tuple[Any, ...],
     argnums: Argnums | None = None,
     has_aux: bool = False,
+    jacobian: bool = False,
 ) -> tuple[Recorded, list[int]]:
     """The captured function and the operands that get a cotangent."""
     numbers = tuple(range(len(primals))) if argnums is None else argnums
@@ -163,6 +164,8 @@ def vjp(
     def check(output: Any) -> None:
         leaves = tree_flatten(output)[0]
         checks.tensor_outputs(leaves, api)
+        if jacobian:
+            checks.real("jacrev", leaves, is_input=False)
         checks.float_outputs(leaves)
 
     where = positions(primals, numbers)
@@ -198,7 +201,7 @@ def jacrev(
 ) -> Any:
     checks.real("jacrev", tree_flatten(args)[0], is_input=True)
     numbers = checks.argnums_of(argnums, len(args))
-    inner, wrt = vjp(recorder, func, args, numbers, has_aux)
+    inner, wrt = vjp(recorder, func, args, numbers, has_aux, jacobian=True)
     leaves, spec = tree_flatten(chosen(args, numbers))
     jacobians = []
     for index, out in enumerate(inner.graph.outputs):
@@ -230,12 +233,16 @@ def jvp(
     argnums: Argnums | None = None,
     has_aux: bool = False,
     strict: bool = False,
+    jacobian: bool = False,
 ) -> tuple[Recorded, list[int]]:
     numbers = tuple(range(len(primals))) if argnums is None else argnums
     where = positions(primals, numbers)
 
     def check(output: Any) -> None:
-        checks.tensor_outputs(tree_flatten(output)[0], checks.JVP)
+        leaves = tree_flatten(output)[0]
+        checks.tensor_outputs(leaves, checks.JVP)
+        if jacobian:
+            checks.real("jacfwd", leaves, is_input=False)
 
     inner = record(recorder, func, primals, {}, where, has_aux, checks.JVP, check, None)
     if strict:
@@ -289,7 +296,7 @@ def jacfwd(
     leaves, spec = tree_flatten(chosen(args, numbers))
     picked = leaves if not isinstance(numbers, int) else [chosen(args, numbers)]
     checks.tangents(tuple(picked), tuple(picked))
-    inner, wrt = jvp(recorder, func, args, numbers, has_aux)
+    inner, wrt = jvp(recorder, func, args, numbers, has_aux, jacobian=True)
     columns: list[list[torch.Tensor]] = []  # by input leaf, then by output leaf
     for operand in wrt:
         like = inner.graph.inputs[operand]
