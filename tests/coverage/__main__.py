@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import os
-import queue
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,78 +20,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ..processes import Lost, Worker
 from .cases import DTYPES, operators
 from .forms import FORMS
 from .table import LETTERS, complete, page
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-class Worker:
-    """A child process; it is started again when it dies or does not answer."""
-
-    def __init__(self, limit: float, cache: str) -> None:
-        self.limit, self.cache = limit, cache
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.coverage.worker"],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": self.cache},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: queue.Queue[str | None] = queue.Queue()
-        self.tail: list[str] = []
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
-        threading.Thread(target=self._drain, args=(self.process,), daemon=True).start()
-        self.lines.get(timeout=300)
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.put(line)
-        self.lines.put(None)
-
-    def _drain(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self.tail = [*self.tail[-4:], line.strip()]
-
-    def ask(self, name: str, dtype: str, samples: int) -> dict[str, Any]:
-        if self.process is None or self.process.poll() is not None:
-            self.start()
-        assert self.process is not None and self.process.stdin is not None
-        request = json.dumps({"name": name, "dtype": dtype, "samples": samples})
-        self.process.stdin.write(request + "\n")
-        self.process.stdin.flush()
-        at = ""
-        while True:
-            try:
-                line = self.lines.get(timeout=self.limit)
-            except queue.Empty:
-                self.stop()
-                return self._lost("timeout", f"{at}: no answer in {self.limit:.0f} s")
-            if line is None:
-                code = self.process.wait()
-                return self._lost("crash", f"{at}: process ended ({code}) {' '.join(self.tail)}")
-            message = json.loads(line)
-            if "result" in message:
-                return message["result"]
-            at = message.get("at", at)
-
-    @staticmethod
-    def _lost(verdict: str, why: str) -> dict[str, Any]:
-        return {"forms": dict.fromkeys(FORMS, verdict), "why": {"forward": why}, "samples": 0}
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 def main() -> None:
@@ -133,14 +62,19 @@ def main() -> None:
 
     def serve(cache: str) -> None:
         nonlocal done
-        worker = Worker(options.limit, cache)
+        worker = Worker("tests.coverage.worker", options.limit, cache)
         while True:
             with lock:
                 job = next(jobs, None)
             if job is None:
                 break
             start = time.perf_counter()
-            result = worker.ask(*job, options.samples)
+            request = {"name": job[0], "dtype": job[1], "samples": options.samples}
+            try:
+                result = worker.ask(request)
+            except Lost as lost:
+                result = {"forms": dict.fromkeys(FORMS, lost.verdict), "samples": 0}
+                result["why"] = {"forward": lost.text}
             result["seconds"] = round(time.perf_counter() - start, 1)
             result["differentiable"] = table[job[0]].supports_autograd
             with lock:

@@ -6,15 +6,19 @@ First step of the coverage command: which samples of an operator are checked, an
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
-from torch.testing._internal.common_methods_invocations import op_db
-from torch.testing._internal.opinfo.core import BinaryUfuncInfo, OpInfo, UnaryUfuncInfo
 from torch.utils._pytree import tree_flatten, tree_unflatten
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it misses a package that only its own tests need
+    from torch.testing._internal.common_methods_invocations import op_db
+    from torch.testing._internal.opinfo.core import BinaryUfuncInfo, OpInfo, UnaryUfuncInfo
 
 DTYPES = {"f32": torch.float32, "f64": torch.float64}
 INF, NAN = math.inf, math.nan

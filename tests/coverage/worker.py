@@ -1,22 +1,16 @@
-"""A process that checks one operator at a time: requests on stdin, results on the first stdout.
-
-Before each step it says where it is, so that its parent knows what a crash or a hang belongs to.
-"""
+"""A process that checks one operator at a time; see ``tests/processes.py``."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import warnings
 from typing import Any
 
 import pullback
 import torch
 from pullback.frontend import jit
 
+from ..processes import answer
 from .cases import DTYPES, Case, cases, operators, points, prepare
-from .forms import FORMS, Arguments, forms_of, ours, theirs
+from .forms import Arguments, forms_of, ours, theirs
 from .verdict import check
 
 Verdict = tuple[str, str]  # pass, wrong, unsupported or crash, and why
@@ -131,25 +125,5 @@ def compare(
         found.add(form, "wrong" if wrong else "pass", why)
 
 
-def main() -> None:
-    protocol = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # torch and LLVM may print
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-
-    def say(**message: Any) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    operators()
-    say(ready=True, forms=FORMS)
-    for line in sys.stdin:
-        request = json.loads(line)
-        result = examine(
-            request["name"], request["dtype"], request["samples"], lambda text: say(at=text)
-        )
-        say(result=result)
-
-
 if __name__ == "__main__":
-    main()
+    answer(lambda request, at: examine(at=at, **request))

@@ -1,1 +1,0 @@
-"""torch's own table of operators, each under seven functions: ``python -m tests.coverage``."""

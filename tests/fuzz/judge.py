@@ -1,0 +1,194 @@
+"""Runs one program by torch.func and by pullback and says how they compare.
+
+What torch's own rounding does to a program decides how near a result must be: a difference counts
+if it is beyond the dtype's rounding at the scale of the result and beyond what a perturbation of
+the arguments by one rounding does. Where that is everything, the program says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pullback
+import torch
+from torch.utils._pytree import tree_leaves, tree_structure
+
+from .programs import FILE, INTEGERS, Program, shrunk
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # up to three orders of derivatives
+AMPLIFIED = 1e3  # how often a rounding may be met in a program
+USELESS = 1e-2  # of the scale: such a perturbation hides everything
+#: What torch raises where it cannot: also vmap of in-place, of data-dependent shapes, and so on.
+TORCH = (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError, AttributeError)
+EXPLAINED = (
+    pullback.UnsupportedOpError,
+    pullback.CaptureError,
+    pullback.NotDifferentiableError,
+    pullback.ShapeError,
+    pullback.MissingRuleError,
+)
+_LINE = re.compile(rf"{FILE}:(\d+):")
+_CALL = re.compile(r"\baten\.\w+(?:\.\w+)?")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """same, torch (it cannot run it), noise, unsupported, wrong or crash."""
+
+    verdict: str
+    text: str = ""
+
+    @property
+    def bad(self) -> bool:
+        return self.verdict in ("wrong", "crash")
+
+
+def judge(program: Program) -> tuple[Program, Outcome, list[str]]:
+    """The verdict, the program it is about (without what is unsupported), and what that was."""
+    unsupported: list[str] = []
+    while True:
+        outcome, lines = attempt(program)
+        if outcome.verdict != "unsupported" or not lines:
+            return program, outcome, unsupported
+        unsupported.append(outcome.text)
+        smaller = program.without(program.names_at(lines))
+        if len(smaller.lines) == len(program.lines):
+            return program, outcome, unsupported
+        program = smaller
+
+
+def attempt(program: Program) -> tuple[Outcome, set[int]]:
+    """The verdict, and which lines of the source are unsupported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            expected = program.run(torch.func)
+        except TORCH as error:
+            return Outcome("torch", f"{type(error).__name__}: {error}"), set()
+        try:
+            found = program.run(pullback, pullback.jit)
+        except EXPLAINED as error:
+            lines = {int(number) for number in _LINE.findall(str(error))}
+            return Outcome("unsupported", _first(error)), lines
+        except Exception as error:
+            return Outcome("crash", f"{type(error).__name__}: {error}"), set()
+        text = compare(found, expected, lambda: noise(program, expected), tolerance(program))
+        if text == "noise":
+            return Outcome("noise"), set()
+        return (Outcome("wrong", text) if text else Outcome("same")), set()
+
+
+def _first(error: Exception) -> str:
+    found = _CALL.search(str(error))
+    return found[0] if found else str(error).splitlines()[0]
+
+
+def tolerance(program: Program) -> float:
+    narrow = ".float()" in program.source or any(
+        a.dtype == torch.float32 for a in program.arguments
+    )
+    return TOLERANCE[torch.float32 if narrow else torch.float64]
+
+
+def noise(program: Program, expected: Any) -> list[torch.Tensor] | None:
+    """How much each result moves when the arguments move by a rounding; None: it cannot be said.
+
+    Multiples of one half stay, and with them the ties that they make.
+    """
+    eps = 4 * torch.finfo(program.arguments[0].dtype).eps
+    moved: list[torch.Tensor] | None = None
+    for seed in (1, 2):
+        generator = torch.Generator().manual_seed(seed)
+        values = []
+        for value in program.values():
+            if value.dtype not in INTEGERS:
+                factor = 1 + eps * (torch.rand(value.shape, generator=generator) * 2 - 1).double()
+                exact = (value * 2).round() == value * 2
+                value = torch.where(exact, value, value * factor.to(value.dtype))
+            values.append(value)
+        try:
+            leaves = tree_leaves(program.run(torch.func, values=values))
+        except TORCH:
+            return None
+        steps = [
+            (a.double() - e.double()).abs().nan_to_num(torch.inf)
+            for a, e in zip(leaves, tree_leaves(expected), strict=True)
+        ]
+        moved = steps if moved is None else list(map(torch.maximum, moved, steps))
+    return moved
+
+
+def compare(
+    found: Any, expected: Any, wiggle: Callable[[], list[torch.Tensor] | None], limit: float
+) -> str:
+    """What is wrong, "noise", or nothing."""
+    if tree_structure(found) != tree_structure(expected):
+        return f"structure {tree_structure(found)} instead of {tree_structure(expected)}"
+    texts = []
+    for index, (a, e) in enumerate(zip(tree_leaves(found), tree_leaves(expected), strict=True)):
+        if a.shape != e.shape:
+            return f"result {index}: shape {list(a.shape)} instead of {list(e.shape)}"
+        if not e.is_floating_point() and a.dtype != e.dtype:
+            return f"result {index}: {a.dtype} instead of {e.dtype}"
+        good = near(a, e, limit)
+        if not good.all():
+            texts.append((index, a[~good], e[~good], good, a, e))
+    if not texts:
+        return ""
+    moved = wiggle()
+    if moved is None:
+        return "noise"
+    noisy = False
+    for index, a, e, good, whole, truth in texts:
+        wiggles = moved[index]
+        scale = max(_scale(truth), 1e-30)
+        allowed = AMPLIFIED * (wiggles.max() if wiggles.numel() else wiggles.sum())
+        if not allowed <= USELESS * scale:
+            noisy = True
+            continue
+        left = ~good & ~((whole.double() - truth.double()).abs() <= allowed)
+        if left.any():
+            return f"result {index}: {_shown(a)} instead of {_shown(e)}"
+    return "noise" if noisy else ""
+
+
+def near(found: torch.Tensor, expected: torch.Tensor, limit: float) -> torch.Tensor:
+    if not expected.is_floating_point():
+        return found == expected
+    a, e = found.double(), expected.double()
+    difference = (a - e).abs()
+    close = difference <= limit * max(1.0, _scale(expected))
+    # A Jacobian may be finite where torch multiplies zero by infinity.
+    return e.isnan() | (a == e) | (close & e.isfinite())
+
+
+def _scale(tensor: torch.Tensor) -> float:
+    finite = tensor[tensor.isfinite()].double().abs()
+    return finite.max().item() if finite.numel() else 0.0
+
+
+def _shown(values: torch.Tensor) -> str:
+    return str([float(f"{v:.9g}") for v in values.reshape(-1)[:4].double().tolist()])
+
+
+def shrink(program: Program, outcome: Outcome, budget: int = 150) -> tuple[Program, Outcome]:
+    """The smallest program found that fails in the same way."""
+    kind = outcome.text.split(":")[0] if outcome.verdict == "crash" else ""
+    again = True
+    while again:
+        again = False
+        for smaller in shrunk(program):
+            budget -= 1
+            if budget < 0:
+                return program, outcome
+            if smaller == program:
+                continue
+            found, _ = attempt(smaller)
+            if found.verdict == outcome.verdict and found.text.startswith(kind):
+                program, outcome, again = smaller, found, True
+                break
+    return program, outcome
