@@ -38,7 +38,7 @@ def use_threads(count: int) -> None:
 
 def programs() -> dict[str, Any]:
     from . import programs as networks
-    from . import science  # noqa: F401  (adds its programs)
+    from . import science, sequences  # noqa: F401  (they add their programs)
 
     return networks.PROGRAMS
 
