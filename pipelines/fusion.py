@@ -89,6 +89,14 @@ class Fusion:
     def is_tensor(self, node: Node) -> bool:
         return node in self.step_of or isinstance(node, Stored)
 
+    def uses(self, node: Node) -> list[Use]:
+        """Where loops read elements of a stored node."""
+        return self._uses[node]
+
+    def tensor_users(self, node: Node) -> list[Step]:
+        """The steps that need a stored node as a tensor."""
+        return self._tensor_users[node]
+
     # Placing one node; everything that uses it has been placed.
 
     def _place(self, node: Node) -> None:

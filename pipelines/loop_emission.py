@@ -7,7 +7,7 @@ written as 0 or 1. A value that is a result of the function is written where the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlir import ir
 from mlir.dialects import arith, bufferization, linalg, memref, tensor
@@ -69,7 +69,7 @@ class Emission:
         #: The memref that a node is to be written to.
         self._outputs = outputs
         self._tensors: dict[tuple[Node, Shape], ir.Value] = {}
-        self._places: dict[Node, tuple[ir.Value, ir.Value | None]] = {}
+        self._places: dict[Node, tuple[Any, ir.Value | None]] = {}
         self._parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
         self._reduction = ir.Attribute.parse("#linalg.iterator_type<reduction>")
 
@@ -78,7 +78,7 @@ class Emission:
             for node in _whole(step).results() if step.whole else ():
                 # Here already, so that what is inserted into it can be computed in place.
                 with node.location:
-                    self._places[node] = self._destination(node, node.shape)
+                    self._places[node] = self._place(_whole(step), node)
         for step in self._fusion.steps:
             with step.members[0].location:
                 if step.whole:
@@ -142,6 +142,15 @@ class Emission:
         type_ = tensor_of(shape, node.element)
         return bufferization.to_tensor(type_, view, restrict=True, writable=True), view
 
+    def _place(self, whole: Whole, node: Node) -> tuple[ir.Value | None, ir.Value | None]:
+        """Where a whole writes one of its results."""
+        if not whole.in_memory:
+            return self._destination(node, node.shape)
+        if (output := self._outputs.get(node)) is not None:
+            return None, _reshaped(output, node.shape)
+        type_ = ir.MemRefType.get(list(node.shape), in_memory(node.element))
+        return None, memref.alloc(type_, [], [])
+
     def _written(self, result: ir.Value, view: ir.Value | None) -> None:
         if view is not None:
             bufferization.materialize_in_destination(
@@ -153,6 +162,14 @@ class Emission:
     def _emit_whole(self, step: Step) -> None:
         whole = _whole(step)
         nodes = whole.results()
+        if whole.in_memory:
+            places = [self._places[node][1] for node in nodes]
+            whole.emit(self, places, *map(self.tensor, whole.sources))
+            for node, place in zip(nodes, places, strict=True):
+                type_ = tensor_of(node.shape, node.element)
+                made = bufferization.to_tensor(type_, place, restrict=True)
+                self._tensors[node, node.shape] = made
+            return
         destinations = [self._places[node][0] for node in nodes]
         sources = [self.tensor(source) for source in whole.sources]
         made = whole.emit(self, destinations if whole.more else destinations[0], *sources)
@@ -390,4 +407,14 @@ def _with_shape(type_: ir.Type, shape: Sequence[int]) -> ir.Type:
     if isinstance(type_, ir.RankedTensorType):
         return ir.RankedTensorType.get(list(shape), type_.element_type)
     assert isinstance(type_, ir.MemRefType)
+    dense = ir.AffineMapAttr.get(ir.AffineMap.get_identity(type_.rank))
+    if type_.layout != dense:
+        return strided(shape, type_.element_type)
     return ir.MemRefType.get(list(shape), type_.element_type)
+
+
+def strided(shape: Sequence[int], element: ir.Type) -> ir.MemRefType:
+    """Dense memory that starts anywhere in a buffer."""
+    strides = [_product(tuple(shape), range(d + 1, len(shape))) for d in range(len(shape))]
+    layout = ir.StridedLayoutAttr.get(ir.ShapedType.get_dynamic_stride_or_offset(), strides)
+    return ir.MemRefType.get(list(shape), element, layout=layout)

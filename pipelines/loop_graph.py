@@ -108,6 +108,10 @@ class Whole(Node):
     emit: Callable[..., Any]
     #: The second and further results.
     more: list[Part] = field(default_factory=list)
+    #: emit(emission, memrefs, tensors...) writes the results to memory and returns nothing.
+    in_memory: bool = False
+    #: By result: the source that may lie in the same memory, if nothing else reads it then.
+    shares: dict[Node, Node] = field(default_factory=dict)
 
     def operands(self) -> Sequence[Node]:
         return self.sources

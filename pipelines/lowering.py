@@ -5,6 +5,7 @@ A rule gets the operands as nodes and returns the node of its result. Nothing is
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from mlir import ir
 from mlir.dialects import arith
 
+from . import control
 from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
@@ -57,10 +59,10 @@ _FIRST_ERROR = Monoid("first_error", lambda _: _NO_ERROR, lambda _, x, y: arith.
 class Lowering:
     """The graph of one function, built op by op."""
 
-    def __init__(self, vector_bytes: int) -> None:
+    def __init__(self, vector_bytes: int, errors: list[ErrorSite] | None = None) -> None:
         self.vector_bytes = vector_bytes
         self.graph = Graph()
-        self.errors: list[ErrorSite] = []
+        self.errors: list[ErrorSite] = [] if errors is None else errors
         self._error_flags: list[Node] = []
         self.location = ir.Location.unknown()
         self.i32 = ir.IntegerType.get_signless(32)
@@ -117,6 +119,37 @@ class Lowering:
         first = self._add(Whole, *types[0], sources=tuple(sources), emit=emit)
         first.more.extend(self._add(Part, *type_, whole=first) for type_ in types[1:])
         return first.results()
+
+    # Loops and branches.
+
+    def nested(self) -> Lowering:
+        """For the body of a loop or branch: a graph of its own, errors numbered with ours."""
+        return Lowering(self.vector_bytes, self.errors)
+
+    def in_memory(
+        self,
+        types: Sequence[tuple[Shape, ir.Type]],
+        sources: Sequence[Node],
+        emit: Callable,
+        share: tuple[int, int] = (0, 0),
+    ) -> list[Node]:
+        """Several tensors that emit(emission, memrefs, tensors...) writes to memory itself.
+
+        `share`: from this source on, so many start out in the memory of the results.
+        """
+        if not types:
+            return []
+        first = self._add(Whole, *types[0], sources=tuple(sources), emit=emit, in_memory=True)
+        first.more.extend(self._add(Part, *type_, whole=first) for type_ in types[1:])
+        start, count = share
+        first.shares.update(zip(first.results(), sources[start : start + count], strict=False))
+        return first.results()
+
+    def scan(self, *loop: Any) -> list[Node]:
+        return control.scan(self, *loop)
+
+    def cond(self, blocks: Sequence[ir.Block], pred: Node, args: Sequence[Node]) -> list[Node]:
+        return control.cond(self, blocks, pred, args)
 
     # Elementwise ops.
 
@@ -310,20 +343,37 @@ class Lowering:
         self._error_flags.append(self.reduce(flags, range(len(x.shape)), _FIRST_ERROR))
         return self.pointwise(x.shape, x.element, [(x, at)], clamped, 4)
 
+    def record(self, flag: Node) -> None:
+        """A status of its own, that of a loop or branch, counts like a check."""
+        self._error_flags.append(flag)
+
+    def no_error(self) -> Node:
+        return self.full((), self.i32, _NO_ERROR)
+
+    def earlier(self, *flags: Node) -> Node:
+        """The first of several errors."""
+
+        def first(_: Emission, *values: ir.Value) -> ir.Value:
+            return functools.reduce(arith.minsi, values)
+
+        return self.pointwise((), self.i32, [(flag, ()) for flag in flags], first)
+
+    def first_error(self) -> Node | None:
+        """The first error so far, or None if nothing can go wrong."""
+        return self.earlier(*self._error_flags) if self._error_flags else None
+
     def status(self) -> Node | None:
         """The status of the call, or None if nothing can go wrong."""
-        if not self._error_flags:
+        found = self.first_error()
+        if found is None:
             return None
 
-        def first(emission: Emission, *flags: ir.Value) -> ir.Value:
-            m, result = emission.scalars, flags[0]
-            for flag in flags[1:]:
-                result = arith.minsi(result, flag)
-            none = m.compare("eq", result, m.constant(self.i32, _NO_ERROR))
-            return m.select(none, m.constant(self.i32, 0), result)
+        def or_zero(emission: Emission, value: ir.Value) -> ir.Value:
+            m = emission.scalars
+            none = m.compare("eq", value, m.constant(self.i32, _NO_ERROR))
+            return m.select(none, m.constant(self.i32, 0), value)
 
-        reads = [(flag, ()) for flag in self._error_flags]
-        return self.pointwise((), self.i32, reads, first)
+        return self.pointwise((), self.i32, [(found, ())], or_zero)
 
 
 def result_type(op: Any) -> tuple[Shape, ir.Type]:

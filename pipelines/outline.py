@@ -6,10 +6,13 @@ each nest has a name in assembly and profiles.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mlir import ir
 from mlir.dialects import func
 
-from .builders import symbol
+from .builders import symbol, walk
+from .control import CONTROL
 from .plan_memory import VIEWS, size_of
 
 INTERNAL = "#llvm.linkage<internal>"
@@ -20,6 +23,7 @@ _MANY = 64
 #: On a function or a loop: the outermost loop, or this one, has independent iterations.
 PARALLEL = "pb.parallel"
 _LARGE_PARALLEL = 1 << 16
+_TERMINATORS = {"func.return", "scf.yield", "scf.condition"}
 _CLONED = VIEWS | {"arith.constant", "memref.get_global"}
 
 
@@ -28,12 +32,29 @@ def run(module: ir.Module) -> None:
     block = main.regions[0].blocks[0]
     with module.context:
         known: dict[str, func.FuncOp] = {}
-        for number, group in enumerate(_groups(block)):
+        blocks = list(_blocks(block))
+        groups = [group for each in blocks for group in _groups(each)]
+        for number, group in enumerate(groups):
             _merge(_outline(module, f"main.{number}", group), known)
-        _keep_apart(block, list(known.values()))
-        for op in reversed(list(block.operations)):
-            if op.operation.name in _CLONED and not any(list(r.uses) for r in op.results):
-                op.operation.erase()
+        _keep_apart(main, list(known.values()))
+        for each in reversed(blocks):
+            for op in reversed(list(each.operations)):
+                if _may_go(op) and not any(list(r.uses) for r in op.results):
+                    op.operation.erase()
+
+
+def _may_go(op: ir.OpView) -> bool:
+    return op.operation.name in _CLONED or _is_index(op)
+
+
+def _blocks(block: ir.Block) -> Iterator[ir.Block]:
+    """The block, and the bodies of the loops and branches in it that hold loop nests."""
+    yield block
+    for op in block.operations:
+        if CONTROL in op.attributes:
+            for region in op.regions:
+                for inner in region.blocks:
+                    yield from _blocks(inner)
 
 
 def _groups(block: ir.Block) -> list[list[ir.Operation]]:
@@ -42,7 +63,10 @@ def _groups(block: ir.Block) -> list[list[ir.Operation]]:
     pending: list[ir.Operation] = []
     for op in block.operations:
         name = op.operation.name
-        if name in _CLONED or name == "func.return":
+        if _may_go(op):
+            continue
+        if CONTROL in op.attributes or name in _TERMINATORS:
+            pending = []  # scalars that it needs: they stay
             continue
         pending.append(op.operation)
         if len(pending) > 1 and _parallel(op.operation):
@@ -53,6 +77,11 @@ def _groups(block: ir.Block) -> list[list[ir.Operation]]:
             groups.append(pending)
             pending = []
     return [*groups, pending] if pending else groups
+
+
+def _is_index(op: ir.OpView) -> bool:
+    """Computes a place in a buffer: repeated where it is used."""
+    return op.operation.name.startswith("arith.") and op.results[0].type == ir.IndexType.get()
 
 
 def _parallel(op: ir.Operation) -> bool:
@@ -102,7 +131,9 @@ def _outline(
         if _parallel(group[-1]):
             kernel.attributes[PARALLEL] = ir.UnitAttr.get()
         promise = ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
-        kernel.arg_attrs = ir.ArrayAttr.get([promise] * len(types))
+        nothing = ir.DictAttr.get({})
+        promises = [promise if isinstance(t, ir.MemRefType) else nothing for t in types]
+        kernel.arg_attrs = ir.ArrayAttr.get(promises)
         body = kernel.add_entry_block()
         with ir.InsertionPoint(group[-1]):
             call = func.CallOp([], name, list(roots))
@@ -127,12 +158,19 @@ def _merge(made: tuple[func.FuncOp, func.CallOp], known: dict[str, func.FuncOp])
         kernel.operation.erase()
 
 
-def _keep_apart(block: ir.Block, kernels: list[func.FuncOp]) -> None:
+def _keep_apart(main: ir.OpView, kernels: list[func.FuncOp]) -> None:
     """Forbids inlining but of a few small ones: the optimiser is best at one nest at a time."""
-    calls = [op.attributes["callee"] for op in block.operations if isinstance(op, func.CallOp)]
+    calls: list[ir.Attribute] = []
+
+    def visit(op: ir.Operation) -> None:
+        if op.name == "func.call":
+            calls.append(op.attributes["callee"])
+
+    walk(main, visit)
     for kernel in kernels:
         called = sum(ir.FlatSymbolRefAttr(callee).value == kernel.name.value for callee in calls)
-        small = all(size_of(type_) < _LARGE for type_ in kernel.type.inputs)
+        buffers = [t for t in kernel.type.inputs if isinstance(t, ir.MemRefType)]
+        small = all(size_of(type_) < _LARGE for type_ in buffers)
         if called > 1 or not small or len(kernels) > _MANY:
             kernel.attributes["passthrough"] = ir.ArrayAttr.get([ir.StringAttr.get("noinline")])
 

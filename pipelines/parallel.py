@@ -14,7 +14,7 @@ from mlir import ir
 from mlir.dialects import func, scf
 
 from . import outline
-from .builders import symbol
+from .builders import symbol, walk
 
 #: Operations in a chunk: enough that handing it out costs little.
 _CHUNK = 1 << 16
@@ -176,11 +176,14 @@ def _pass_call(main: func.FuncOp, changed: list[str], call_type: ir.Type) -> Non
         block = main.entry_block
         call = block.add_argument(call_type, main.location)
         _retype(main.operation, block)
-        for op in list(block.operations):
-            if isinstance(op, func.CallOp) and op.callee.value in changed:
+        calls: list[ir.Operation] = []
+        walk(main, lambda op: calls.append(op) if op.name == "func.call" else None)
+        for op in calls:
+            callee = ir.FlatSymbolRefAttr(op.attributes["callee"]).value
+            if callee in changed:
                 with ir.InsertionPoint(op), op.location:
-                    func.CallOp([], op.callee.value, [*op.operands, call])
-                op.operation.erase()
+                    func.CallOp([], callee, [*op.operands, call])
+                op.erase()
 
 
 def text(shared: Shared) -> str:

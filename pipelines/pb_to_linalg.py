@@ -14,9 +14,9 @@ from typing import Any
 from mlir import ir
 from mlir.dialects import bufferization, func
 
-from ..dialects.diagnostics import user_location
-from ..dialects.errors import InternalError, ShapeError
+from ..dialects.errors import InternalError
 from ..dialects.pb.types import element_type, shape
+from .control import lower_block
 from .fusion import Fusion
 from .loop_emission import Emission, in_memory, tensor_of
 from .loop_graph import Node, Reshaped
@@ -24,8 +24,6 @@ from .lowering import ErrorSite, Lowering
 from .math_library import MathLibrary
 from .plan_memory import size_of
 from .scalars import Scalars
-
-MAX_BYTES = 1 << 56  # more than any machine has; sizes and offsets are far from overflow
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,7 @@ def run(module: ir.Module, vector_bytes: int) -> Lowered:
             lowering = Lowering(vector_bytes)
             count = len(block.arguments)
             nodes = _inputs(lowering, memrefs[:count], block.arguments)
-            _walk(lowering, block, nodes)
-            results = [nodes[value] for value in returned]
+            results = lower_block(lowering, block, nodes)
             outputs = memrefs[count:]
             if (status := lowering.status()) is not None:
                 results.append(status)
@@ -113,31 +110,16 @@ def _status_argument(function: func.FuncOp, body: ir.Block) -> ir.Value:
 
 def _inputs(
     lowering: Lowering, memrefs: Sequence[ir.Value | None], arguments: Sequence[ir.Value]
-) -> dict[ir.Value, Node]:
-    nodes = {}
+) -> list[Node]:
+    nodes = []
     for memref, argument in zip(memrefs, arguments, strict=True):
         dims, element = shape(argument), element_type(argument)
         if memref is None:
-            nodes[argument] = lowering.full(dims, element, 0)
+            nodes.append(lowering.full(dims, element, 0))
             continue
         tensor = bufferization.to_tensor(tensor_of(dims, element), memref, restrict=True)
-        nodes[argument] = lowering.stored(tensor, dims, element)
+        nodes.append(lowering.stored(tensor, dims, element))
     return nodes
-
-
-def _walk(lowering: Lowering, block: ir.Block, nodes: dict[ir.Value, Node]) -> None:
-    operations: list[Any] = list(block.operations)
-    for op in operations[:-1]:
-        lowering.location = op.location
-        with op.location:
-            lowered = op.lower(lowering, *(nodes[operand] for operand in op.operands))
-        results = lowered if isinstance(lowered, (list, tuple)) else [lowered]
-        if any(size_of(_memref(shape(v), element_type(v))) > MAX_BYTES for v in op.results):
-            raise ShapeError(
-                f"a value of type {op.results[0].type} has more elements than memory has addresses",
-                user_location(op.location),
-            )
-        nodes.update(zip(op.results, results, strict=True))
 
 
 def _emit(

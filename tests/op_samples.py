@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mlir import ir
 
+from .samples.control import CONTROL
 from .samples.making import (
     FIRST,
     INF,
@@ -583,7 +584,7 @@ for _op in ("pb.maximum", "pb.reduce_max"):
     SAMPLES[_op] = [replace(sample, either_zero=True) for sample in SAMPLES[_op]]
 
 #: Families with a file of their own in samples/.
-FAMILIES: list[dict[str, list[Sample]]] = []
+FAMILIES: list[dict[str, list[Sample]]] = [CONTROL]
 for _family in FAMILIES:
     SAMPLES |= _family
 
@@ -598,9 +599,7 @@ WITHOUT_SAMPLE = {
     "pb.linear_call": "declared and verified; rules come with custom derivatives",
     "pb.checkpoint": "declared and verified; rules come with rematerialisation",
     "pb.barrier": "declared and verified; rules come with rematerialisation",
-    "pb.cond": "declared and verified; rules come with control flow",
     "pb.while": "declared and verified; rules come with control flow",
-    "pb.scan": "declared and verified; rules come with control flow",
     "pb.yield": "ends a region",
     "pb.random_bits": "declared and verified; rules come with random numbers",
 }

@@ -7,11 +7,12 @@ A symbolic ZERO goes through linear ops without leaving a trace: `mul(ZERO, y)` 
 from __future__ import annotations
 
 from .build.contraction import Contraction
+from .build.control import Control
 from .build.elementwise import Elementwise
 from .build.functional import Functional
 from .build.indexing import Indexing
 from .build.structure import Structure
 
 
-class Builder(Elementwise, Structure, Indexing, Contraction, Functional):
+class Builder(Elementwise, Structure, Indexing, Contraction, Functional, Control):
     """Appends ops at `ip`, each with the location `location` (the user's line)."""

@@ -23,21 +23,25 @@ Arrays = Sequence[np.ndarray]
 def evaluate(module: ir.Module, name: str, arguments: Arrays) -> list[np.ndarray]:
     """The results of function `name`; raises IndexError where a check of the function fails."""
     function = functions.lookup(module, name)
-    block = functions.body(function)
-    environment: dict[ir.Value, np.ndarray] = {}
-    for parameter, argument in zip(block.arguments, arguments, strict=True):
+    for parameter, argument in zip(functions.body(function).arguments, arguments, strict=True):
         expected = (dtype(parameter), shape(parameter))
         if (argument.dtype, argument.shape) != expected:
             raise TypeError(f"expected {expected}, got {(argument.dtype, argument.shape)}")
-        environment[parameter] = argument
-    for op in functions.ops(function):
+    return evaluate_block(functions.body(function), arguments)
+
+
+def evaluate_block(block: ir.Block, arguments: Arrays) -> list[np.ndarray]:
+    """What the body of a function or of a region returns."""
+    environment = dict(zip(block.arguments, arguments, strict=True))
+    for op in functions.ops(block):
         arrays = [environment[operand] for operand in op.operands]
         if isinstance(op, gen.CallOp):
+            module = functions.module_around(op)
             results = evaluate(module, op.callee.value, arrays)
         else:
             results = evaluate_op(op, arrays)
         environment.update(zip(op.results, results, strict=True))
-    return [environment[value] for value in functions.returned(function)]
+    return [environment[value] for value in functions.returned(block)]
 
 
 def evaluate_op(op: Op, arrays: Arrays) -> list[np.ndarray]:

@@ -97,6 +97,10 @@ class Op(_View):
     #: Has an effect, but doing it twice is doing it once.
     idempotent: ClassVar[bool] = False
 
+    def blocks(self) -> list[ir.Block]:
+        """The bodies of an op with regions; each region is one block and sees nothing outside."""
+        return [region.blocks[0] for region in self.operation.regions]
+
     def missing(self, rule: str, why: str = "") -> MissingRuleError:
         return MissingRuleError(
             f"{self.OPERATION_NAME} has no {rule} rule{why}",
@@ -107,6 +111,33 @@ class Op(_View):
     def jvp(self, b: Builder, *tangents: Tangent) -> Tangent | Sequence[Tangent]:
         """The tangent of each result. `tangents`: one for each operand, not all ZERO."""
         raise self.missing("jvp", " (needed by a derivative)")
+
+    def pushforward(
+        self, b: Builder, primals: Sequence[ir.Value], tangents: Sequence[Tangent]
+    ) -> tuple[Sequence[ir.Value], Sequence[Tangent]]:
+        """Results and their tangents; an op with regions computes both in one."""
+        op: Any = b.clone(self, primals)
+        dots = op.jvp(b, *tangents)
+        return list(op.results), dots if isinstance(dots, Sequence) else [dots]
+
+    def dependence(
+        self, operands: Sequence[bool], carries: Callable[[ir.Value], bool]
+    ) -> Sequence[bool]:
+        """Which results depend on the marked operands, through values that `carries` holds of."""
+        return [any(operands)] * len(self.results)
+
+    def separate(self, b: Builder, linear: Sequence[bool]) -> Sequence[ir.Value] | None:
+        """The op as one without the operands marked `linear` and one that is linear in them.
+
+        Returns values for the results; None of an op that is wholly linear, as most are.
+        """
+        return None
+
+    def masked(
+        self, b: Builder, mask: ir.Value, operands: Sequence[ir.Value]
+    ) -> Sequence[ir.Value]:
+        """The results where the scalar `mask` holds; elsewhere any values, and no error."""
+        return list(b.clone(self, operands).results)
 
     def transpose(
         self, b: Builder, ct: Any, *operands: ir.Value | None
@@ -119,7 +150,7 @@ class Op(_View):
         """
         raise self.missing("transpose", " (needed by vjp)")
 
-    def batch(self, b: Builder, size: int, *operands: Batched) -> Batched:
+    def batch(self, b: Builder, size: int, *operands: Batched) -> Batched | Sequence[Batched]:
         """The op on `size` examples at once; at least one operand is batched."""
         raise self.missing("batching", " (needed by vmap)")
 

@@ -27,16 +27,24 @@ class Creation:
         return op(*args, **kwargs, loc=self.location, ip=self.ip).results[0]
 
     def clone(self, op: ir.OpView, operands: Sequence[ir.Value]) -> ir.OpView:
-        """`op` with other operands of the same types."""
+        """`op` with other operands of the same types; its regions are copied."""
         op_ = op.operation
-        return ir.Operation.create(
+        new = ir.Operation.create(
             op_.name,
             results=[result.type for result in op_.results],
             operands=list(operands),
             attributes=dict(op_.attributes.items()),
+            regions=len(op_.regions),
             loc=self.location,
             ip=self.ip,
-        ).opview
+        )
+        if op_.regions:
+            copy = op_.clone(self.ip)
+            for region, empty in zip(copy.regions, new.regions, strict=True):
+                for block in list(region.blocks):
+                    block.append_to(empty)
+            copy.erase()
+        return new.opview
 
     def constant(self, value: Any, type_: ir.Type) -> ir.Value:
         """A literal; `type_` is an element type or the whole type, for a number a splat."""

@@ -50,18 +50,8 @@ class Checkpoint(Op):
     reserved, pure = True, False
 
 
-@register(gen.CondOp)
-class Cond(Op):
-    reserved, pure = True, False
-
-
 @register(gen.WhileOp)
 class While(Op):
-    reserved, pure = True, False
-
-
-@register(gen.ScanOp)
-class Scan(Op):
     reserved, pure = True, False
 
 

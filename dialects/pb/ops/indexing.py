@@ -124,6 +124,19 @@ class CheckIndex(Elementwise):
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         return ZERO
 
+    def masked(
+        self, b: Builder, mask: ir.Value, operands: Sequence[ir.Value]
+    ) -> Sequence[ir.Value]:
+        (x,) = operands
+        dims, message = shape(x), self.message.value
+        zeros = b.zeros_like(x)
+        if self.size.value:
+            safe = b.select(b.all_of(mask, dims), x, zeros)
+            return [b.check_index(safe, self.size.value, message, bool(self.wrap))]
+        # Any index is wrong: one that is wrong for the size 1 stands for it.
+        wrong = b.select(b.all_of(mask, dims), b.full_like(x, 1), zeros)
+        return [b.check_index(wrong, 1, message, False)]
+
     def reference(self, x: Any) -> Any:
         wrapped = np.where(x < 0, x + self.size.value, x) if self.wrap else x
         bad = (wrapped < 0) | (wrapped >= self.size.value)

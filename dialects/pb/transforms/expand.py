@@ -28,7 +28,7 @@ def run(module: ir.Module) -> None:
         pass
     inline.run(module)
     for function in functions.functions(module):
-        for op in functions.ops(function):
+        for op in list(functions.all_ops(function)):
             if op.functional:
                 raise VerifyError(
                     f"{op.operation.name} of @{op.callee.value} cannot be expanded: "

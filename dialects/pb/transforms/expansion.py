@@ -22,7 +22,7 @@ def expandable(callee: func.FuncOp) -> bool:
     """No transform op is left in the callee; its calls are inlined."""
     if inline.inline(callee):
         simplify.simplify(callee)
-    return not any(op.functional for op in functions.ops(callee))
+    return not any(op.functional for op in functions.all_ops(callee))
 
 
 def expand_ops(
@@ -36,7 +36,7 @@ def expand_ops(
     """
     made: dict[Key, func.FuncOp] = {}
     for function in functions.functions(module):
-        for op in functions.ops(function):
+        for op in list(functions.all_ops(function)):
             if not isinstance(op, kind):
                 continue
             callee = functions.lookup(module, op.callee.value)

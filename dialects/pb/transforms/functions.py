@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from mlir import ir
 from mlir.dialects import func
@@ -33,6 +33,14 @@ def module_of(function: func.FuncOp) -> ir.Module:
     return cast(ir.Module, function.operation.parent.opview)
 
 
+def module_around(op: Op) -> ir.Module:
+    """The module that an op is in."""
+    owner: Any = op.operation
+    while owner.name != "builtin.module":
+        owner = owner.parent.operation
+    return cast(ir.Module, owner.opview)
+
+
 def body(function: func.FuncOp) -> ir.Block:
     blocks = function.regions[0].blocks
     if len(blocks) != 1:
@@ -43,13 +51,26 @@ def body(function: func.FuncOp) -> ir.Block:
     return blocks[0]
 
 
-def ops(function: func.FuncOp) -> list[Op]:
-    """The ops of the body in order, without the return."""
-    return list(body(function).operations)[:-1]  # type: ignore[return-value]
+def block_of(of: func.FuncOp | ir.Block) -> ir.Block:
+    return of if isinstance(of, ir.Block) else body(of)
 
 
-def returned(function: func.FuncOp) -> list[ir.Value]:
-    operations = body(function).operations
+def ops(of: func.FuncOp | ir.Block) -> list[Op]:
+    """The ops of a function's body, or of a block, in order, without the terminator."""
+    return list(block_of(of).operations)[:-1]  # type: ignore[return-value]
+
+
+def all_ops(of: func.FuncOp | ir.Block) -> Iterator[Op]:
+    """The ops of a body and of the regions in it, outer ones first."""
+    for op in ops(of):
+        yield op
+        for block in op.blocks():
+            yield from all_ops(block)
+
+
+def returned(of: func.FuncOp | ir.Block) -> list[ir.Value]:
+    """What the terminator returns or yields."""
+    operations = block_of(of).operations
     return list(operations[len(operations) - 1].operands)
 
 
@@ -88,28 +109,38 @@ def fresh_name(function: func.FuncOp, suffix: str) -> str:
 
 def copy_op(b: Builder, op: Op, environment: Environment) -> Op:
     """`op` on the values that stand for its operands; its results enter the environment."""
-    operation = op.operation
-    new = ir.Operation.create(
-        operation.name,
-        results=[result.type for result in operation.results],
-        operands=[environment[operand] for operand in operation.operands],
-        attributes=dict(operation.attributes.items()),
-        loc=b.location,
-        ip=b.ip,
-    )
-    environment.update(zip(operation.results, new.results, strict=True))
-    return cast(Op, new.opview)
+    new = b.clone(op, [environment[operand] for operand in op.operands])
+    environment.update(zip(op.results, new.results, strict=True))
+    return cast(Op, new)
 
 
-def copy_body(b: Builder, function: func.FuncOp, arguments: Iterable[ir.Value]) -> list[ir.Value]:
-    """The body of `function` on `arguments`; the values it returns."""
-    environment: Environment = dict(zip(body(function).arguments, arguments, strict=True))
+def copy_body(
+    b: Builder, of: func.FuncOp | ir.Block, arguments: Iterable[ir.Value]
+) -> list[ir.Value]:
+    """The body of a function, or a block, on `arguments`; the values it returns."""
+    environment: Environment = dict(zip(block_of(of).arguments, arguments, strict=True))
     outer = b.location
-    for op in ops(function):
+    for op in ops(of):
         b.location = op.location
         copy_op(b, op, environment)
     b.location = outer
-    return [environment[value] for value in returned(function)]
+    return [environment[value] for value in returned(of)]
+
+
+def dependence(
+    of: func.FuncOp | ir.Block,
+    arguments: Sequence[bool],
+    carries: Callable[[ir.Value], bool] = lambda _: True,
+) -> set[ir.Value]:
+    """The values that depend on the marked arguments, through values that `carries` holds of."""
+    block = block_of(of)
+    found = {value for value, is_in in zip(block.arguments, arguments, strict=True) if is_in}
+    for op in ops(block):
+        marks = [operand in found for operand in op.operands]
+        if any(marks):
+            results = zip(op.results, op.dependence(marks, carries), strict=True)
+            found.update(result for result, is_in in results if is_in and carries(result))
+    return found
 
 
 def within(transform: str, location: ir.Location) -> ir.Location:

@@ -22,7 +22,7 @@ def run(module: ir.Module) -> None:
 
 def inline(function: func.FuncOp, callers: tuple[str, ...] = ()) -> bool:
     """Inlines every call in `function`, callees first; True if there was one."""
-    calls = [op for op in functions.ops(function) if isinstance(op, gen.CallOp)]
+    calls = [op for op in functions.all_ops(function) if isinstance(op, gen.CallOp)]
     if not calls:
         return False
     table = ir.SymbolTable(function.operation.parent)
@@ -45,7 +45,7 @@ def remove_unused(module: ir.Module) -> None:
     while True:
         named: set[str] = set()
         for function in functions.functions(module):
-            for op in functions.ops(function):
+            for op in functions.all_ops(function):
                 for attribute in op.attributes.values():
                     if isinstance(attribute, ir.FlatSymbolRefAttr):
                         named.add(attribute.value)

@@ -50,21 +50,25 @@ def jvp(function: func.FuncOp, wrt: Sequence[int]) -> func.FuncOp:
 
 
 def push_forward(
-    b: Builder, function: func.FuncOp, primals: functions.Values, dots: Sequence[Tangent]
+    b: Builder,
+    of: func.FuncOp | ir.Block,
+    primals: functions.Values,
+    dots: Sequence[Tangent],
 ) -> tuple[list[ir.Value], list[Tangent]]:
-    """The body of `function` on primals and tangents: results and their tangents."""
-    arguments = functions.body(function).arguments
+    """A body on primals and tangents: results and their tangents."""
+    arguments = functions.block_of(of).arguments
     primal: functions.Environment = dict(zip(arguments, primals, strict=True))
     tangent: dict[ir.Value, Tangent] = dict(zip(arguments, dots, strict=True))
-    for op in functions.ops(function):
+    for op in functions.ops(of):
         b.location = functions.within("jvp", op.location)
-        copy = functions.copy_op(b, op, primal)
         op_dots = [tangent[operand] for operand in op.operands]
         if all(dot is ZERO for dot in op_dots):
+            functions.copy_op(b, op, primal)
             result_dots: Sequence[Tangent] = [ZERO] * len(op.results)
         else:
-            made = copy.jvp(b, *op_dots)
-            result_dots = made if isinstance(made, Sequence) else [made]
+            operands = [primal[operand] for operand in op.operands]
+            results, result_dots = op.pushforward(b, operands, op_dots)
+            primal.update(zip(op.results, results, strict=True))
         tangent.update(zip(op.results, result_dots, strict=True))
-    returned = functions.returned(function)
+    returned = functions.returned(of)
     return [primal[value] for value in returned], [tangent[value] for value in returned]

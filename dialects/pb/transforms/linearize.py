@@ -11,7 +11,7 @@ residual. Values that cost nothing to make again are made again instead of cross
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from mlir import ir
@@ -29,7 +29,7 @@ def run(module: ir.Module) -> bool:
     """Replaces each pb.vjp by a call of f.fwd and a pb.linear_transpose of f.lin."""
     made: dict[tuple[str, str], tuple[func.FuncOp, func.FuncOp]] = {}
     for function in functions.functions(module):
-        for op in functions.ops(function):
+        for op in list(functions.all_ops(function)):
             if not isinstance(op, gen.VjpOp):
                 continue
             callee = functions.lookup(module, op.callee.value)
@@ -55,26 +55,87 @@ def linearize(function: func.FuncOp, wrt: Sequence[int]) -> tuple[func.FuncOp, f
     pushforward = jvp(function, wrt)
     simplify.simplify(pushforward)
     arguments = list(functions.body(pushforward).arguments)
-    primals = arguments[: len(arguments) - len(wrt)]
-    tangents = arguments[len(primals) :]
-    returned = functions.returned(pushforward)
-    count = len(function.type.results)
-    results, dots = returned[:count], returned[count:]
-
-    linear = linear_ops(pushforward, tangents)
-    residuals = crossing(linear, dots, primals)
+    primal_count = len(arguments) - len(wrt)
+    outs = range(len(function.type.results), len(functions.returned(pushforward)))
+    is_tangent = [i >= primal_count for i in range(len(arguments))]
+    cut = Cut(functions.body(pushforward), is_tangent, outs)
 
     def emit_forward(b: Builder, values: functions.Values) -> functions.Values:
-        environment: functions.Environment = dict(zip(primals, values, strict=True))
-        linear_results = {result for op in linear for result in op.results}
-        for op in functions.ops(pushforward):
-            if not any(result in linear_results for result in op.results):
-                b.location = op.location
-                functions.copy_op(b, op, environment)
-        return [environment[value] for value in (*results, *residuals)]
+        results, residuals = cut.forward(b, values)
+        return [*results, *residuals]
 
     def emit_linear(b: Builder, values: functions.Values) -> functions.Values:
-        environment: functions.Environment = dict(zip((*residuals, *tangents), values, strict=True))
+        count = len(cut.residuals)
+        return cut.linear(b, values[:count], values[count:])
+
+    suffix = "".join(f"_{i}" for i in wrt)
+    forward = functions.build(
+        function,
+        functions.fresh_name(function, "fwd" + suffix),
+        [value.type for value in arguments[:primal_count]],
+        emit_forward,
+    )
+    linear_function = functions.build(
+        function,
+        functions.fresh_name(function, "lin" + suffix),
+        [value.type for value in (*cut.residuals, *arguments[primal_count:])],
+        emit_linear,
+    )
+    pushforward.operation.erase()
+    simplify.simplify(forward)
+    simplify.simplify(linear_function)
+    return forward, linear_function
+
+
+class Cut:
+    """A body in two: what does not depend on the arguments marked `is_linear`, and the rest.
+
+    Ops with regions in the body are cut in two first. `outs`: the results of the linear half
+    (default: those that depend on a linear argument); the forward half has the others.
+    """
+
+    def __init__(
+        self, block: ir.Block, is_linear: Sequence[bool], outs: Iterable[int] | None = None
+    ) -> None:
+        separate(block, is_linear)
+        pairs = list(zip(block.arguments, is_linear, strict=True))
+        self._block = block
+        self._primals = [value for value, linear in pairs if not linear]
+        self._tangents = [value for value, linear in pairs if linear]
+        self._linear = linear_ops(block, self._tangents)
+        self._dependent = {
+            *self._tangents,
+            *(result for op in self._linear for result in op.results),
+        }
+        returned = functions.returned(block)
+        if outs is None:
+            outs = [i for i, value in enumerate(returned) if value in self._dependent]
+        self.outs = list(outs)
+        self._results = [value for i, value in enumerate(returned) if i not in self.outs]
+        self._dots = [returned[i] for i in self.outs]
+        #: What the linear half needs of the other.
+        self.residuals = crossing(self._linear, self._dots, self._primals)
+
+    def forward(
+        self, b: Builder, primals: functions.Values
+    ) -> tuple[list[ir.Value], list[ir.Value]]:
+        """Results and residuals."""
+        environment: functions.Environment = dict(zip(self._primals, primals, strict=True))
+        for op in functions.ops(self._block):
+            if not any(result in self._dependent for result in op.results):
+                b.location = op.location
+                functions.copy_op(b, op, environment)
+        return (
+            [environment[value] for value in self._results],
+            [environment[value] for value in self.residuals],
+        )
+
+    def linear(
+        self, b: Builder, residuals: functions.Values, tangents: functions.Values
+    ) -> list[ir.Value]:
+        environment: functions.Environment = dict(
+            zip((*self.residuals, *self._tangents), (*residuals, *tangents), strict=True)
+        )
 
         def get(value: ir.Value) -> ir.Value:
             if value not in environment:  # free to make again
@@ -85,37 +146,34 @@ def linearize(function: func.FuncOp, wrt: Sequence[int]) -> tuple[func.FuncOp, f
                 functions.copy_op(b, op, environment)
             return environment[value]
 
-        for op in linear:
+        for op in self._linear:
             for operand in op.operands:
                 get(operand)
             b.location = op.location
             functions.copy_op(b, op, environment)
-        return [get(value) for value in dots]
-
-    suffix = "".join(f"_{i}" for i in wrt)
-    forward = functions.build(
-        function,
-        functions.fresh_name(function, "fwd" + suffix),
-        [value.type for value in primals],
-        emit_forward,
-    )
-    linear_function = functions.build(
-        function,
-        functions.fresh_name(function, "lin" + suffix),
-        [value.type for value in (*residuals, *tangents)],
-        emit_linear,
-    )
-    pushforward.operation.erase()
-    simplify.simplify(forward)
-    simplify.simplify(linear_function)
-    return forward, linear_function
+        return [get(value) for value in self._dots]
 
 
-def linear_ops(function: func.FuncOp, tangents: Sequence[ir.Value]) -> list[Op]:
+def separate(block: ir.Block, is_linear: Sequence[bool]) -> None:
+    """Cuts each op that is not wholly linear in what depends on the linear arguments."""
+    dependent = functions.dependence(block, is_linear)
+    for op in functions.ops(block):
+        marks = [operand in dependent for operand in op.operands]
+        if not any(marks):
+            continue
+        made = op.separate(Builder(ir.InsertionPoint(op), op.location), marks)
+        if made is not None:
+            for old, new in zip(op.results, made, strict=True):
+                old.replace_all_uses_with(new)
+            op.operation.erase()
+            dependent = functions.dependence(block, is_linear)
+
+
+def linear_ops(of: func.FuncOp | ir.Block, tangents: Sequence[ir.Value]) -> list[Op]:
     """The ops that depend on the tangents, in order."""
     dependent = set(tangents)
     found = []
-    for op in functions.ops(function):
+    for op in functions.ops(of):
         if any(operand in dependent for operand in op.operands):
             dependent.update(op.results)
             found.append(op)

@@ -47,14 +47,19 @@ def simplify(function: func.FuncOp) -> None:
     )
 
 
-def sweep(function: func.FuncOp) -> bool:
-    """Offers every op its rewrites once, then erases what nobody uses. True if one applied."""
+def sweep(of: func.FuncOp | ir.Block) -> bool:
+    """Offers every op its rewrites once, then erases what nobody uses. True if one applied.
+
+    The bodies of an op with regions come before the op.
+    """
     changed = False
     seen: dict[tuple[str, ...], Op] = {}
-    for op in functions.ops(function):
+    for op in functions.ops(of):
+        for block in op.blocks():
+            changed |= sweep(block)
         if op.idempotent and (first := seen.setdefault(identity(op), op)) is not op:
             made = list(first.results)
-        elif op.pure and used(op):
+        elif (op.pure and used(op)) or op.blocks():
             b = Builder(ir.InsertionPoint(op), op.location)
             made = fold(b, op) or op.simplify(b)
         else:
@@ -63,10 +68,10 @@ def sweep(function: func.FuncOp) -> bool:
             values = [made] if isinstance(made, ir.Value) else made
             for result, value in zip(op.results, values, strict=True):
                 result.replace_all_uses_with(value)
-            if not op.pure:
+            if not op.pure or op.blocks():
                 op.operation.erase()
             changed = True
-    erase_dead(function)
+    erase_dead(of)
     return changed
 
 
@@ -76,8 +81,8 @@ def identity(op: Op) -> tuple[str, ...]:
     return (op.operation.name, *operands, *(f"{k}={v}" for k, v in op.attributes.items()))
 
 
-def erase_dead(function: func.FuncOp) -> None:
-    for op in reversed(functions.ops(function)):
+def erase_dead(of: func.FuncOp | ir.Block) -> None:
+    for op in reversed(functions.ops(of)):
         if op.pure and not used(op):
             op.operation.erase()
 
@@ -92,7 +97,7 @@ def fold(b: Builder, op: Op) -> ir.Value | list[ir.Value] | None:
     A literal is not folded into a larger one, so that the size of the IR does not depend on
     the sizes of the tensors.
     """
-    if not len(op.operands) or not op.has("reference"):
+    if not len(op.operands) or op.blocks() or not op.has("reference"):
         return None
     literals = [defining(operand, gen.ConstantOp) for operand in op.operands]
     if any(literal is None for literal in literals):

@@ -9,6 +9,8 @@ as it is; every other op is asked for its batched form. No loop is made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlir import ir
 from mlir.dialects import func
 
@@ -39,12 +41,12 @@ def vmap(op: gen.VmapOp, function: func.FuncOp) -> func.FuncOp:
 
 
 def batch_body(
-    b: Builder, function: func.FuncOp, size: int, operands: list[Batched]
+    b: Builder, of: func.FuncOp | ir.Block, size: int, operands: Sequence[Batched]
 ) -> list[Batched]:
     environment: dict[ir.Value, Batched] = dict(
-        zip(functions.body(function).arguments, operands, strict=True)
+        zip(functions.block_of(of).arguments, operands, strict=True)
     )
-    for op in functions.ops(function):
+    for op in functions.ops(of):
         b.location = functions.within("vmap", op.location)
         batched = [environment[operand] for operand in op.operands]
         if all(operand.dim is None for operand in batched):
@@ -55,4 +57,4 @@ def batch_body(
             made = op.batch(b, size, *batched)
             results = [made] if isinstance(made, Batched) else list(made)
         environment.update(zip(op.results, results, strict=True))
-    return [environment[value] for value in functions.returned(function)]
+    return [environment[value] for value in functions.returned(of)]

@@ -1,0 +1,180 @@
+"""Samples of control flow, against the same loops unrolled in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .making import Sample, normal
+
+ROW = [0]
+
+
+def reduced(b, *values):
+    """All of several results, as one vector."""
+    flat = [b.reshape(v, [int(np.prod(v.type.shape, dtype=int))]) for v in values]
+    return b.concatenate(flat, 0)
+
+
+def joined(*values):
+    return torch.cat([value.reshape(-1) for value in values])
+
+
+# -- scan ------------------------------------------------------------------------------
+
+
+def recurrence(b, w, h, xs, reverse=False, length=4):
+    """An RNN: h = tanh(w h + x), ys = h * x."""
+
+    def body(b, arguments):
+        w, h, x = arguments
+        product = b.dot_general(w, h, (), (), (1,), (0,))
+        new = b.tanh(b.add(product, x))
+        return [new, b.mul(new, x)]
+
+    return reduced(b, *b.scan([w], [h], [xs], length, reverse, body))
+
+
+def recurrence_unrolled(w, h, xs, reverse=False):
+    steps = range(len(xs))
+    ys = [torch.zeros_like(h)] * len(xs)
+    for i in reversed(steps) if reverse else steps:
+        h = torch.tanh(w @ h + xs[i])
+        ys[i] = h * xs[i]
+    return joined(h, *ys) if len(xs) else joined(h)
+
+
+def swapped(b, x, y):
+    """Carried values that change places, and one that never changes."""
+
+    def body(b, arguments):
+        x, y, z = arguments
+        return [b.mul(y, z), x, z, b.sin(x)]
+
+    return reduced(b, *b.scan([], [x, y, x], [], 3, False, body))
+
+
+def swapped_unrolled(x, y):
+    z, ys = x, []
+    for _ in range(3):
+        ys.append(torch.sin(x))
+        x, y = y * z, x
+    return joined(x, y, z, *ys)
+
+
+def nested(b, c, x):
+    def inner(b, arguments):
+        c, x = arguments
+        return [b.sin(b.mul(c, x)), x]
+
+    def outer(b, arguments):
+        c, x = arguments
+        x, ys = b.scan([c], [x], [], 3, False, inner)
+        return [b.add(x, c), b.reduce_sum(ys, [0])]
+
+    return reduced(b, *b.scan([c], [x], [], 2, False, outer))
+
+
+def nested_unrolled(c, x):
+    outs = []
+    for _ in range(2):
+        total = torch.zeros_like(x)
+        for _ in range(3):
+            total = total + x
+            x = torch.sin(c * x)
+        x = x + c
+        outs.append(total)
+    return joined(x, *outs)
+
+
+def counted(b, n, flag, x):
+    """Integer and truth-valued carries beside a float, and a check of an index in the body."""
+
+    def body(b, arguments):
+        table, n, flag, x = arguments
+        i = b.check_index(n, 3, "index: out of range")
+        element = b.gather(table, [i], [0], 0, True)
+        new = b.select(flag, b.mul(x, element), b.sin(x))
+        flag = b.select(flag, b.zeros_like(flag), b.full_like(flag, 1))
+        return [b.add(n, b.full_like(n, 1)), flag, new, n]
+
+    table = b.concatenate([b.reshape(x, [1]), b.reshape(b.sin(x), [1]), b.reshape(x, [1])], 0)
+    n, flag, x, ns = b.scan([table], [n, flag, x], [], 3, False, body)
+    return reduced(b, x, b.mul(x, b.convert(b.reduce_sum(ns, [0]), x.type.element_type)))
+
+
+def counted_unrolled(n, flag, x):
+    table, total = torch.stack([x, torch.sin(x), x]), 0
+    for _ in range(3):
+        total = total + n
+        x = torch.where(flag, x * table[n], torch.sin(x))
+        n, flag = n + 1, ~flag
+    return joined(x, x * total)
+
+
+SCANS = [
+    Sample(recurrence, recurrence_unrolled, (normal(3, 3), normal(3), normal(4, 3))),
+    Sample(
+        lambda b, *x: recurrence(b, *x, reverse=True),
+        lambda *x: recurrence_unrolled(*x, reverse=True),
+        (normal(3, 3), normal(3), normal(4, 3)),
+    ),
+    Sample(
+        lambda b, *x: recurrence(b, *x, length=0),
+        recurrence_unrolled,
+        (normal(3, 3), normal(3), normal(0, 3)),
+    ),
+    Sample(swapped, swapped_unrolled, (normal(2), normal(2, seed=1))),
+    Sample(nested, nested_unrolled, (normal(2), normal(2, seed=1))),
+    Sample(counted, counted_unrolled, (np.array(0), np.array(True), normal())),
+]
+
+# -- cond ------------------------------------------------------------------------------
+
+
+def choice(b, p, x, y):
+    def on_true(b, arguments):
+        x, y = arguments
+        return [b.mul(b.sin(x), y), x]
+
+    def on_false(b, arguments):
+        x, y = arguments
+        return [b.exp(b.mul(x, x)), b.tanh(y)]
+
+    return reduced(b, *b.cond(p, [x, y], on_true, on_false))
+
+
+def choice_torch(p, x, y):
+    taken = joined(torch.sin(x) * y, x)
+    return torch.where(p, taken, joined(torch.exp(x * x), torch.tanh(y)))
+
+
+def in_scan(b, p, x):
+    """Alternating branches in a loop."""
+
+    def body(b, arguments):
+        p, x = arguments
+        (x,) = b.cond(
+            p, [x], lambda b, v: [b.mul(v[0], b.sin(v[0]))], lambda b, v: [b.add(v[0], v[0])]
+        )
+        return [b.negated(p), x]
+
+    return reduced(b, *b.scan([], [p, x], [], 3, False, body)[1:])
+
+
+def in_scan_torch(p, x):
+    for _ in range(3):
+        x = torch.where(p, x * torch.sin(x), x + x)
+        p = ~p
+    return joined(x)
+
+
+CONDS = [
+    *(
+        Sample(choice, choice_torch, (np.array(p), normal(3), normal(3, seed=1)))
+        for p in (True, False)
+    ),
+    Sample(in_scan, in_scan_torch, (np.array(True), normal(2))),
+]
+
+CONTROL = {"pb.scan": SCANS, "pb.cond": CONDS}
