@@ -16,9 +16,10 @@ from mlir.dialects import arith, bufferization, linalg, memref, scf, tensor
 from ..dialects.diagnostics import user_location
 from ..dialects.errors import ShapeError
 from ..dialects.pb.types import element_type, shape
+from .buffers import in_memory, strided, tensor_of
 from .builders import block_of, index_constant
 from .fusion import Fusion
-from .loop_emission import Emission, in_memory, strided, tensor_of
+from .loop_emission import Emission
 from .loop_graph import Node, Pointwise, Reshaped, Stored, Whole
 from .plan_memory import size_of
 
@@ -205,7 +206,8 @@ def scan(
                 for place, node in zip(places[len(k) :], ys, strict=True)
             ]
             carried = zip(carries, places, k, strict=False)
-            body.emit(emission, [*carried, *((y, row, None) for y, row in zip(ys, rows))])
+            stacked = zip(ys, rows, [None] * len(ys), strict=True)
+            body.emit(emission, [*carried, *stacked])
             scf.YieldOp([])
 
     types = [*_types(k), *(((length, *y.shape), y.element) for y in ys)]
@@ -266,7 +268,8 @@ def cond(
         for body, block in zip(bodies, (choice.then_block, choice.else_block), strict=True):
             with block_of(block):
                 _bind(body.arguments, tensors[1:])
-                body.emit(emission, [(n, p, None) for n, p in zip(body.results, places)])
+                unread = [None] * len(places)
+                body.emit(emission, list(zip(body.results, places, unread, strict=True)))
                 scf.YieldOp([])
 
     made = lowering.in_memory(_types(bodies[0].results), [pred, *args], emit)

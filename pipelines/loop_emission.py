@@ -24,9 +24,9 @@ from .affine import (
     dim,
     identity,
     merge_dims,
-    reshape_groups,
     without_products,
 )
+from .buffers import in_memory, product, reshaped, tensor_of
 from .fusion import Fusion, Step, read_through
 from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, constant
@@ -42,16 +42,6 @@ class _Read(NamedTuple):
     node: Node
     view: Shape | None
     indices: Indices
-
-
-def in_memory(element: ir.Type) -> ir.Type:
-    if isinstance(element, ir.IntegerType) and element.width == 1:
-        return ir.IntegerType.get_signless(8)
-    return element
-
-
-def tensor_of(shape: Sequence[int], element: ir.Type) -> ir.RankedTensorType:
-    return ir.RankedTensorType.get(list(shape), in_memory(element))
 
 
 def _whole(step: Step) -> Whole:
@@ -100,7 +90,7 @@ class Emission:
             elif isinstance(node, Stored) and shape == node.shape:
                 value = node.tensor
             else:
-                value = _reshaped(self.tensor(node), shape)
+                value = reshaped(self.tensor(node), shape)
             self._tensors[node, shape] = value
         return self._tensors[node, shape]
 
@@ -138,7 +128,7 @@ class Emission:
         output = self._outputs.get(node)
         if output is None:
             return self.empty(shape, node.element), None
-        view = _reshaped(output, shape)
+        view = reshaped(output, shape)
         type_ = tensor_of(shape, node.element)
         return bufferization.to_tensor(type_, view, restrict=True, writable=True), view
 
@@ -147,7 +137,7 @@ class Emission:
         if not whole.in_memory:
             return self._destination(node, node.shape)
         if (output := self._outputs.get(node)) is not None:
-            return None, _reshaped(output, node.shape)
+            return None, reshaped(output, node.shape)
         type_ = ir.MemRefType.get(list(node.shape), in_memory(node.element))
         return None, memref.alloc(type_, [], [])
 
@@ -236,7 +226,7 @@ class Emission:
             self._written(result, view)
             self._tensors[node, access.shape] = result
             if access.shape != node.shape:
-                self._tensors[node, node.shape] = _reshaped(result, node.shape)
+                self._tensors[node, node.shape] = reshaped(result, node.shape)
 
     def _start(self, node: Node, destination: ir.Value) -> ir.Value:
         if not isinstance(node, Reduction):
@@ -309,7 +299,7 @@ def _tiles(domain: Shape, accesses: Sequence[Access]) -> list[int]:
     crossing = set()
     inner = len(domain) - 1
     for access in accesses:
-        if _product(access.shape, range(len(access.shape))) < _LARGE:
+        if product(access.shape, range(len(access.shape))) < _LARGE:
             continue
         strided = any(inner in index.dims() for index in access.indices)
         along = {d for index in access.indices[-1:] for d, step in index.terms if step == 1}
@@ -363,58 +353,3 @@ def _index_value(index: Index) -> ir.Value:
     if result is None:
         return constant(type_, index.offset)
     return arith.addi(result, constant(type_, index.offset)) if index.offset else result
-
-
-def _reshaped(value: ir.Value, shape: Shape) -> ir.Value:
-    """The same elements (of a tensor, or of a dense memref) under another shape; never a copy."""
-    source = shape_of(value)
-    if source == shape:
-        return value
-    dialect = tensor if isinstance(value.type, ir.RankedTensorType) else memref
-    groups = _paired_groups(source, shape)
-    middle = [_product(source, left) for left, _ in groups]
-    if len(middle) != len(source):
-        type_ = _with_shape(value.type, middle)
-        value = dialect.collapse_shape(type_, value, [left for left, _ in groups])
-    if len(middle) != len(shape):
-        type_ = _with_shape(value.type, shape)
-        right = [right for _, right in groups]
-        value = dialect.expand_shape(type_, value, right, [], list(shape))
-    return value
-
-
-def _paired_groups(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]]:
-    """Reshape groups with neither side empty, as collapse and expand want them."""
-    if not source or not target:
-        return []
-    groups: list[tuple[list[int], list[int]]] = []
-    for left, right in reshape_groups(source, target):
-        if groups and not (left and right):
-            groups[-1] = groups[-1][0] + left, groups[-1][1] + right
-        else:
-            groups.append((left, right))
-    return groups
-
-
-def _product(shape: Shape, dims: Sequence[int]) -> int:
-    result = 1
-    for d in dims:
-        result *= shape[d]
-    return result
-
-
-def _with_shape(type_: ir.Type, shape: Sequence[int]) -> ir.Type:
-    if isinstance(type_, ir.RankedTensorType):
-        return ir.RankedTensorType.get(list(shape), type_.element_type)
-    assert isinstance(type_, ir.MemRefType)
-    dense = ir.AffineMapAttr.get(ir.AffineMap.get_identity(type_.rank))
-    if type_.layout != dense:
-        return strided(shape, type_.element_type)
-    return ir.MemRefType.get(list(shape), type_.element_type)
-
-
-def strided(shape: Sequence[int], element: ir.Type) -> ir.MemRefType:
-    """Dense memory that starts anywhere in a buffer."""
-    strides = [_product(tuple(shape), range(d + 1, len(shape))) for d in range(len(shape))]
-    layout = ir.StridedLayoutAttr.get(ir.ShapedType.get_dynamic_stride_or_offset(), strides)
-    return ir.MemRefType.get(list(shape), element, layout=layout)

@@ -72,7 +72,7 @@ class Scan(Region):
         (body,) = self.blocks()
         marks, moving = self.carried(nonzero(tangents), is_float)
         consts, inits, xs = self.parts(primals)
-        c_marks, k_marks, x_marks = self.parts(marks)
+        c_marks, k_marks, _ = self.parts(marks)
         dots = [real(b, t, p) for t, p, m in zip(tangents, primals, marks, strict=True) if m]
         c_dots, k_dots, x_dots = split(dots, sum(c_marks), sum(k_marks))
         carries = len(inits)
@@ -101,7 +101,6 @@ class Scan(Region):
     def separate(self, b: Builder, linear: Sequence[bool]) -> Sequence[ir.Value] | None:
         (body,) = self.blocks()
         marks, moving = self.carried(linear)
-        carries = len(self.inits)
         cut = Cut(body, marks, [i for i, mark in enumerate(moving) if mark])
         consts, inits, xs = self.parts(self.operands)
         c_marks, k_marks, x_marks = self.parts(marks)

@@ -1,4 +1,4 @@
-"""Simplification of pb.scan: what is dead, constant, invariant or the same twice leaves the loop."""
+"""Simplification of pb.scan: what is dead, constant or invariant leaves the loop."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def live(op: Any) -> tuple[list[bool], list[bool]]:
 
 
 def rebuilt(op: Any, b: Builder, outside: functions.Environment) -> Sequence[ir.Value] | None:
-    """The loop with what is `outside`, and without dead carries, results and operands; invariant carries and literals are constants."""
+    """The loop without dead carries, results and operands, and without what is made `outside`.
+
+    Carried values that never change become constants; literals are made in the body.
+    """
     (body,) = op.blocks()
     returned = functions.returned(body)
     arguments, results = live(op)
