@@ -130,10 +130,11 @@ def _compute_in_place(block: ir.Block) -> None:
                     first = position[operands[place].owner.operation]
                     users = [use.owner.operation for use in operands[out].uses]
                     if all(position.get(user, number) > first for user in users):
+                        moved = [(user, position[user]) for user in users if user in position]
                         operands[out].replace_all_uses_with(operands[place])
+                        position.update(moved)
                         replaced.append(made.operation)
                         operands = list(op.operands)
-                        position = _positions(block)
                         break
     for allocation in replaced:
         allocation.erase()
