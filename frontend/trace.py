@@ -15,7 +15,7 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ..dialects.errors import CaptureError
-from . import pytree, reach
+from . import pytree, reach, torch_func
 from .aten.emitter import supported
 from .capture import Recorder
 from .graph import Graph, Value, dtype_name
@@ -108,7 +108,8 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     mkldnn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)  # with it an LSTM is one opaque call
     try:
-        inputs, out_spec, out_leaves = recorder.trace(run)
+        with torch_func.recorded():
+            inputs, out_spec, out_leaves = recorder.trace(run)
     finally:
         torch._C._set_mkldnn_enabled(mkldnn)
     hidden = list(recorder.hidden.values())
