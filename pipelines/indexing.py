@@ -1,8 +1,8 @@
-"""Lowering of gather and scatter_add, the two ops whose positions are data."""
+"""Lowering of gather and the scatters, the ops whose positions are data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mlir import ir
@@ -12,10 +12,14 @@ from .affine import Indices, dim
 from .builders import for_loop
 from .loop_emission import Emission
 from .loop_graph import Node
-from .scalars import constant
+from .scalars import Scalars, constant
 
 if TYPE_CHECKING:
     from .lowering import Lowering
+
+
+#: What becomes of an element and an update; None: the update replaces it.
+Combine = Callable[[Scalars, ir.Value, ir.Value], ir.Value] | None
 
 
 class _Positions:
@@ -80,8 +84,9 @@ def scattered(
     axes: Sequence[int],
     batch_dims: int,
     checked: bool,
+    combine: Combine,
 ) -> Node:
-    """One loop after another over the updates: the order of additions is fixed."""
+    """One loop after another over the updates, in row-major order: the result is determined."""
     positions = _Positions(x, indices, axes, batch_dims, checked)
     if x.size == 0 or updates.size == 0:
         return x
@@ -90,20 +95,21 @@ def scattered(
         emission: Emission,
         destination: ir.Value,
         base: ir.Value,
-        added: ir.Value,
+        new: ir.Value,
         *index_tensors: ir.Value,
     ) -> ir.Value:
-        def add_one(at: list[ir.Value], into: ir.Value) -> ir.Value:
+        def write_one(at: list[ir.Value], into: ir.Value) -> ir.Value:
             prefix = at[: positions.index_rank]
             found = [tensor.extract(index, prefix) for index in index_tensors]
             place = positions.within(at, found)
-            value = tensor.extract(added, at)
-            total = emission.scalars.add(tensor.extract(into, place), value)
-            return tensor.insert(total, into, place)
+            value = tensor.extract(new, at)
+            if combine is not None:
+                value = combine(emission.scalars, tensor.extract(into, place), value)
+            return tensor.insert(value, into, place)
 
         def nest(at: list[ir.Value], into: ir.Value) -> ir.Value:
             if len(at) == len(positions.shape):
-                return add_one(at, into)
+                return write_one(at, into)
             size = positions.shape[len(at)]
             loop = for_loop(size, 1, into)
             with ir.InsertionPoint(loop.body):

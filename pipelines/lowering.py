@@ -23,6 +23,7 @@ from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
 from .loop_graph import Graph, Monoid, Node, Part, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, element, width
+from .sorting import argsorted
 
 _NO_ERROR = 2**31 - 1
 #: From this many terms on, a sum is made in two steps.
@@ -301,16 +302,17 @@ class Lowering:
     ) -> Node:
         return gathered(self, x, indices, axes, batch_dims, checked)
 
-    def scatter_add(
-        self,
-        x: Node,
-        updates: Node,
-        indices: Sequence[Node],
-        axes: Sequence[int],
-        batch_dims: int,
-        checked: bool,
-    ) -> Node:
-        return scattered(self, x, updates, indices, axes, batch_dims, checked)
+    def scatter_add(self, x: Node, *rest: Any) -> Node:
+        return scattered(self, x, *rest, combine=lambda m, old, new: m.add(old, new))
+
+    def scatter_max(self, x: Node, *rest: Any) -> Node:
+        return scattered(self, x, *rest, combine=lambda m, old, new: m.maximum(old, new))
+
+    def scatter(self, x: Node, *rest: Any) -> Node:
+        return scattered(self, x, *rest, combine=None)
+
+    def argsort(self, x: Node, along: int, descending: bool) -> Node:
+        return argsorted(self, x, along, descending)
 
     def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
         """x made safe for a dimension of `size`; records an error where it was not."""

@@ -19,7 +19,9 @@ from . import (
     normalization,
     reduction,
     rounding,
+    scatter,
     shape,
+    sorting,
 )
 
 RULES: dict[Any, Callable[..., Any]] = {
@@ -31,7 +33,9 @@ RULES: dict[Any, Callable[..., Any]] = {
     **normalization.RULES,
     **reduction.RULES,
     **rounding.RULES,
+    **scatter.RULES,
     **shape.RULES,
+    **sorting.RULES,
 }
 
 # torch's decompositions of these, differentiated op by op, give NaN or another number where torch
@@ -49,10 +53,6 @@ _RANDOM = "random numbers are not supported yet; pass them in as an argument"
 _HELP = {
     "convolution": "convolutions are not supported yet; a matrix product can express small ones",
     "erf": "erf is not supported yet; for gelu use approximate='tanh'",
-    "scatter_reduce": "use scatter_add",
-    "index_reduce": "use index_add",
-    "sort": "sorting is not supported yet; max and min along a dimension are",
-    "topk": "sorting is not supported yet; max and min along a dimension are",
     "atan2": "inverse trigonometric functions are not supported yet",
     "rand": _RANDOM,
     "rand_like": _RANDOM,

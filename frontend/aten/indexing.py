@@ -1,4 +1,4 @@
-"""Reads and writes at positions given by tensors.
+"""Reads at positions given by tensors, and ``x[i] = v``; other writes are in ``scatter.py``.
 
 Every index of the user goes through check_index: torch's exception type stands before the colon
 of the message. Positions made here (iota) are known good and not checked.
@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .elementwise import scaled
-from .emitter import Emitter, Operand, count, dtype_of, shape, wrap
+from .emitter import Emitter, count, dtype_of, shape, wrap
 
 aten = torch.ops.aten
 
@@ -65,13 +64,8 @@ def index_put(
     accumulate: bool = False,
     unsafe: bool = False,
 ) -> ir.Value:
-    mask = indices[0] if len(indices) == 1 else None
-    if mask is not None and dtype_of(mask) is torch.bool and count(shape(value)) == 1:
-        rest = len(shape(x)) - len(shape(mask))
-        mask = e.b.reshape(mask, (*shape(mask), *([1] * rest)))
-        new = e.broadcast(e.b.reshape(e.convert(value, dtype_of(x)), ()), shape(x))
-        old = e.b.add(x, new) if accumulate else None
-        return e.b.select(e.broadcast(mask, shape(x)), new if old is None else old, x)
+    if any(index is not None and dtype_of(index) is torch.bool for index in indices):
+        return _put_at_mask(e, x, indices, value, accumulate)
     positions, axes, rank, at = _advanced(e, x, indices)
     rest = [size for axis, size in enumerate(shape(x)) if axis not in axes]
     common = list(shape(positions[0]))
@@ -79,52 +73,39 @@ def index_put(
     updates = e.b.transpose(e.tensor(value, target, dtype_of(x)), _to_front(at, rank, len(target)))
     if accumulate:
         return e.b.scatter_add(x, updates, positions, axes, in_bounds=True)
-    return _overwrite(e, x, updates, positions, axes, count(shape(value)) == 1)
+    return e.b.scatter(x, updates, positions, axes, in_bounds=True)
 
 
-def _overwrite(
+def _put_at_mask(
     e: Emitter,
     x: ir.Value,
-    updates: ir.Value,
-    positions: list[ir.Value],
-    axes: list[int],
-    equal: bool,
+    indices: list[ir.Value | None],
+    value: ir.Value,
+    accumulate: bool,
 ) -> ir.Value:
-    """x with updates in place of what was there; ``equal``: all updates are the same number."""
-    if not equal and count(shape(positions[0])) > 1:
-        last = _last_writers(e, x, positions, axes)
-        last = e.b.broadcast(last, shape(updates), range(len(shape(last))))
-        updates = e.b.select(last, updates, e.like(updates, 0))
-    ones = e.full(shape(updates), 1, torch.int32)
-    zeros = e.full(shape(x), 0, torch.int32)
-    hits = e.b.scatter_add(zeros, ones, positions, axes, in_bounds=True)
-    if equal:
-        start = [0] * len(shape(updates))
-        one = e.b.slice(updates, start, [1] * len(start), [1] * len(start))
-        new = e.broadcast(e.b.reshape(one, ()), shape(x))
-    else:
-        new = e.b.scatter_add(e.like(x, 0), updates, positions, axes, in_bounds=True)
-    return e.b.select(e.b.compare("gt", hits, e.like(hits, 0)), new, x)
-
-
-def _last_writers(e: Emitter, x: ir.Value, positions: list[ir.Value], axes: list[int]) -> ir.Value:
-    """Which updates no later one overwrites: all pairs are compared."""
-    number = count(shape(positions[0]))
-    if number > 1024:
+    """A mask whose number of true elements is not known: one value for all of them."""
+    given = [axis for axis, index in enumerate(indices) if index is not None]
+    if len(given) > 1:
         raise NotImplementedError(
-            "writing at more than 1024 positions given by a tensor; use index_add or scatter_add "
-            "on zeros"
+            "a mask together with other tensors as an index; write with one mask: "
+            "torch.where(mask, value, x)"
         )
-    place = e.full((number,), 0, torch.int64)
-    for position, axis in zip(positions, axes, strict=True):
-        flat = e.convert(e.b.reshape(position, (number,)), torch.int64)
-        place = e.b.add(e.b.mul(place, e.like(place, shape(x)[axis])), flat)
-    pairs = (number, number)
-    same = e.b.compare("eq", e.b.broadcast(place, pairs, [0]), e.b.broadcast(place, pairs, [1]))
-    rows, columns = (e.b.iota(pairs, d, e.element(torch.int64)) for d in (0, 1))
-    beaten = e.convert(e.b.mul(same, e.b.compare("gt", columns, rows)), torch.int32)
-    beaten = e.b.reduce_sum(beaten, [1])
-    return e.b.reshape(e.b.compare("eq", beaten, e.like(beaten, 0)), shape(positions[0]))
+    (axis,) = given
+    mask = indices[axis]
+    rank = len(shape(mask))
+    after = len(shape(x)) - axis - rank
+    sizes = list(shape(value))
+    lead = len(sizes) - after
+    if lead > 0:
+        if sizes[lead - 1] != 1:
+            raise NotImplementedError(
+                "a value for each element that a mask chooses; use torch.where with values in the "
+                "shape of the tensor, or masked_scatter"
+            )
+        sizes[lead - 1 : lead] = [1] * rank
+    new = e.broadcast(e.convert(e.b.reshape(value, sizes), dtype_of(x)), shape(x))
+    chosen = e.b.broadcast(mask, shape(x), range(axis, axis + rank))
+    return e.b.select(chosen, e.b.add(x, new) if accumulate else new, x)
 
 
 def index_select(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> ir.Value:
@@ -144,24 +125,22 @@ def take(e: Emitter, x: ir.Value, index: ir.Value) -> ir.Value:
     return e.b.gather(e.b.reshape(x, (total,)), [index], [0], in_bounds=True)
 
 
-def index_add(
-    e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value, alpha: float = 1
+def embedding(
+    e: Emitter, weight: ir.Value, index: ir.Value, padding_idx: int = -1, *_: Any
 ) -> ir.Value:
-    x, source = _vectors(e, x, source)
-    dim = wrap(dim, len(shape(x)))
-    index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
-    index = e.b.reshape(index, (count(shape(index)),))
-    updates = scaled(e, e.b.move_dim(source, dim, 0), alpha)
-    out = e.b.scatter_add(x, updates, [index], [dim], in_bounds=True)
-    return e.b.reshape(out, e.out.shape)
-
-
-def embedding(e: Emitter, weight: ir.Value, index: ir.Value, *_: Any) -> ir.Value:
+    """Rows of the weight; the one of ``padding_idx`` gets no cotangent, but has a tangent."""
     index = check_self(e, index, shape(weight)[0])
-    return e.b.gather(weight, [index], [0], in_bounds=True)
+    rows = e.b.gather(weight, [index], [0], in_bounds=True)
+    if padding_idx < 0 or not dtype_of(weight).is_floating_point:
+        return rows
+    padding = e.b.compare("eq", index, e.like(index, padding_idx))
+    padding = e.b.broadcast(padding, shape(rows), range(len(shape(index))))
+    return e.b.select(padding, e.b.stop_gradient(rows, reverse_only=True), rows)
 
 
-def _along(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> tuple[list[ir.Value], list[int]]:
+def along_all(
+    e: Emitter, x: ir.Value, dim: int, index: ir.Value
+) -> tuple[list[ir.Value], list[int]]:
     """Positions in every dimension for gather and scatter along one: iota in the others."""
     checked = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     positions = [
@@ -171,62 +150,27 @@ def _along(e: Emitter, x: ir.Value, dim: int, index: ir.Value) -> tuple[list[ir.
     return positions, list(range(len(shape(x))))
 
 
-def _vectors(e: Emitter, *xs: ir.Value) -> list[ir.Value]:
+def vectors(e: Emitter, *xs: ir.Value) -> list[ir.Value]:
     """torch lets 0-dim tensors stand for vectors of one element."""
     return [x if shape(x) else e.b.reshape(x, (1,)) for x in xs]
 
 
-def _same_outside(x: ir.Value, y: ir.Value, dim: int) -> bool:
+def same_outside(x: ir.Value, y: ir.Value, dim: int) -> bool:
     return all(a == b for d, (a, b) in enumerate(zip(shape(x), shape(y), strict=True)) if d != dim)
 
 
 def gather(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value, sparse_grad: bool = False
 ) -> ir.Value:
-    x, index = _vectors(e, x, index)
+    x, index = vectors(e, x, index)
     dim = wrap(dim, len(shape(x)))
     last = len(shape(x)) - 1
-    if not _same_outside(x, index, dim):
-        return e.b.gather(x, *_along(e, x, dim, index), in_bounds=True)
+    if not same_outside(x, index, dim):
+        return e.b.gather(x, *along_all(e, x, dim, index), in_bounds=True)
     index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
     rows, positions = e.b.move_dim(x, dim, last), e.b.move_dim(index, dim, last)
     out = e.b.gather(rows, [positions], [last], batch_dims=last, in_bounds=True)
     return e.b.reshape(e.b.move_dim(out, last, dim), e.out.shape)
-
-
-def _cut(e: Emitter, source: ir.Value, like: ir.Value) -> ir.Value:
-    """The leading part of source that the index covers."""
-    if shape(source) == shape(like):
-        return source
-    rank = len(shape(like))
-    return e.b.slice(source, [0] * rank, shape(like), [1] * rank)
-
-
-def scatter_add(e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: ir.Value) -> ir.Value:
-    x, index, source = _vectors(e, x, index, source)
-    dim = wrap(dim, len(shape(x)))
-    updates = _cut(e, source, index)
-    last = len(shape(x)) - 1
-    if not _same_outside(x, index, dim):
-        return e.b.scatter_add(x, updates, *_along(e, x, dim, index), in_bounds=True)
-    index = check(e, index, shape(x)[dim], dim, "RuntimeError", False)
-    rows, updates, index = (e.b.move_dim(t, dim, last) for t in (x, updates, index))
-    out = e.b.scatter_add(rows, updates, [index], [last], batch_dims=last, in_bounds=True)
-    return e.b.reshape(e.b.move_dim(out, last, dim), e.out.shape)
-
-
-def scatter(
-    e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: Operand, *_: Any
-) -> ir.Value:
-    x, index = _vectors(e, x, index)
-    positions, axes = _along(e, x, wrap(dim, len(shape(x))), index)
-    if isinstance(source, ir.Value):
-        (source,) = _vectors(e, source)
-        out = _overwrite(e, x, _cut(e, source, index), positions, axes, equal=False)
-    else:
-        updates = e.full(shape(index), source, dtype_of(x))
-        out = _overwrite(e, x, updates, positions, axes, equal=True)
-    return e.b.reshape(out, e.out.shape)
 
 
 def _picked(e: Emitter, x: ir.Value, target: ir.Value) -> ir.Value:
@@ -270,12 +214,8 @@ RULES: dict[Any, Any] = {
     aten.index_put.default: index_put,
     aten._unsafe_index_put.default: index_put,
     aten.index_select.default: index_select,
-    aten.index_add.default: index_add,
     aten.take.default: take,
     aten.embedding.default: embedding,
     aten.gather.default: gather,
-    aten.scatter_add.default: scatter_add,
-    aten.scatter.value: scatter,
-    aten.scatter.src: scatter,
     aten.nll_loss_forward.default: nll_loss,
 }

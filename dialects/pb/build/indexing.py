@@ -47,8 +47,43 @@ class Indexing(Creation):
         batch_dims: int = 0,
         in_bounds: bool = False,
     ) -> ir.Value:
+        return self._scatter(gen.ScatterAddOp, x, updates, indices, axes, batch_dims, in_bounds)
+
+    def scatter(
+        self,
+        x: ir.Value,
+        updates: ir.Value,
+        indices: Sequence[ir.Value],
+        axes: Shape,
+        batch_dims: int = 0,
+        in_bounds: bool = False,
+    ) -> ir.Value:
+        """x overwritten; of updates that meet the last wins."""
+        return self._scatter(gen.ScatterOp, x, updates, indices, axes, batch_dims, in_bounds)
+
+    def scatter_max(
+        self,
+        x: ir.Value,
+        updates: ir.Value,
+        indices: Sequence[ir.Value],
+        axes: Shape,
+        batch_dims: int = 0,
+        in_bounds: bool = False,
+    ) -> ir.Value:
+        return self._scatter(gen.ScatterMaxOp, x, updates, indices, axes, batch_dims, in_bounds)
+
+    def _scatter(
+        self,
+        op: Any,
+        x: ir.Value,
+        updates: ir.Value,
+        indices: Sequence[ir.Value],
+        axes: Shape,
+        batch_dims: int,
+        in_bounds: bool,
+    ) -> ir.Value:
         return self._make(
-            gen.ScatterAddOp,
+            op,
             x,
             updates,
             list(indices),
@@ -59,3 +94,7 @@ class Indexing(Creation):
 
     def check_index(self, x: ir.Value, size: int, message: str, wrap: bool = True) -> ir.Value:
         return self._make(gen.CheckIndexOp, x, size, message, wrap=wrap or None)
+
+    def argsort(self, x: ir.Value, dim: int, descending: bool = False) -> ir.Value:
+        """i64 positions along `dim`, stable, NaN as the largest."""
+        return self._make(gen.ArgsortOp, x, dim, descending=descending or None)

@@ -129,7 +129,9 @@ LogicalResult GatherOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Typ
   return success();
 }
 
-LogicalResult ScatterAddOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+/// x and updates as every scatter wants them; the result is another x.
+template <typename Adaptor>
+static LogicalResult inferScattered(Loc loc, Adaptor op, Types &types) {
   RankedTensorType type;
   if (failed(inferGathered(loc, tensor(op.getX()), op.getIndices(), op.getAxes(),
                            op.getBatchDims(), type)))
@@ -137,6 +139,26 @@ LogicalResult ScatterAddOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op,
   if (type != op.getUpdates().getType())
     return emitOptionalError(loc, "updates should be ", type, ", not ", op.getUpdates().getType());
   types.push_back(op.getX().getType());
+  return success();
+}
+
+LogicalResult ScatterAddOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  return inferScattered(loc, op, types);
+}
+
+LogicalResult ScatterOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  return inferScattered(loc, op, types);
+}
+
+LogicalResult ScatterMaxOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  return inferScattered(loc, op, types);
+}
+
+LogicalResult ArgsortOp::inferReturnTypes(MLIRContext *context, Loc loc, Adaptor op, Types &types) {
+  auto x = tensor(op.getX());
+  if (failed(checkDims(loc, "dimension", {(int64_t)op.getDim()}, x.getRank())))
+    return failure();
+  types.push_back(x.clone(IntegerType::get(context, 64)));
   return success();
 }
 

@@ -288,6 +288,7 @@ def Pb_BarrierOp : Pb_Op<"barrier", [MemoryEffects<[]>]> {
   let hasVerifier = 1;
 }
 
+include "PbIndexing.td"
 include "PbFunctional.td"
 
 #endif

@@ -10,6 +10,7 @@ from . import (
     reduction,
     scan,
     selection,
+    sorting,
     structure,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "reduction",
     "scan",
     "selection",
+    "sorting",
     "structure",
 ]
