@@ -21,8 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..dialects.errors import CaptureError
-from . import decompositions, forbidden
-from .graph import Constant, Graph, Node, StopGradient, Target, Transform, Value, values_in
+from . import decompositions, forbidden, masks
+from .graph import Constant, Graph, Node, Target, Transform, Value, values_in
 from .location import Location, here, of_function
 from .state import (
     Cell,
@@ -34,9 +34,9 @@ from .state import (
     leaves_of,
     map_tensors,
     read_memory,
-    same_view,
 )
-from .views import VIEWS, Link
+from .views import VIEWS
+from .writes import Writes
 
 aten = torch.ops.aten
 DETACHES = (aten.detach.default, aten.detach_.default)
@@ -51,7 +51,7 @@ def current() -> Recorder | None:
     return getattr(_active, "recorder", None)
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(Writes, TorchDispatchMode):
     """The dispatch mode of one trace."""
 
     @classmethod
@@ -100,6 +100,9 @@ class Recorder(TorchDispatchMode):
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten._local_scalar_dense.default and id(args[0]) in self.literals:
             return self.literals[id(args[0])].item()
+        func, args = masks.resolved(self, func, args)
+        if func is aten.nonzero.default and (found := masks.nonzero(self, args[0])) is not None:
+            return found
         if (reason := forbidden.OPERATIONS.get(func)) is not None:
             raise self.error(*reason)
         if func in VIEWS:
@@ -244,92 +247,21 @@ class Recorder(TorchDispatchMode):
         """``torch.tensor(...)`` in the body: a constant, read without running a kernel."""
         if real.numel() * real.element_size() > LITERAL_BYTES:
             return self.stand_in(real, literal=True)
-        data = read_memory(real)
-        fake = self.fake(real.shape, real.dtype)
+        return self.constant(read_memory(real))
+
+    def constant(self, data: np.ndarray) -> torch.Tensor:
+        fake = self.fake(data.shape, getattr(torch, str(data.dtype)))
         (value,) = self.emit(Constant(data), (), {}, [fake])
         self.define(fake, value)
         self.literals[id(fake)] = data
         return fake
 
-    # --- views and writes ---------------------------------------------------------------------
-
-    def view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = self.run_fake(func, args, kwargs)
-        base, outs = args[0], leaves_of(result)
-        self.read(base)
-        parent = self.states[id(base)]
-        for out, (target, extra) in zip(
-            outs, VIEWS[func](base, outs, *args[1:], **kwargs), strict=True
-        ):
-            if out is base:
-                continue
-            link = Link(target, extra, self.location(), torch.is_grad_enabled())
-            root = parent.base if isinstance(parent, View) else parent
-            state = View(root, parent, link)
-            self.states[id(out)] = state
-            self.kept.append(out)
-            self.value_of(state)
-        return result
-
-    def alias(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Another tensor object with the same state."""
-        other = self.run_fake(aten.detach.default, (tensor,), {})
-        self.states[id(other)] = self.states[id(tensor)]
-        self.kept.append(other)
-        return other
-
-    def apply_link(self, link: Link, parent: Value) -> Value:
-        if link.target is aten.detach.default:
-            target, like = StopGradient(), parent
-        else:
-            target = link.target
-            like = self.run_fake(target, (self.fake(parent.shape, parent.dtype), *link.args), {})
-        args = (parent, *link.args)
-        return self.emit(target, args, {}, [like], link.location, link.grad_enabled)[0]
-
-    def write_in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target, functional = args[0] if args else None, forbidden.functional_form(func)
-        if functional is None or not isinstance(target, torch.Tensor):
-            raise self.error(*forbidden.no_functional_form(func))
-        if func is aten.copy_.default and same_view(*(self.states.get(id(t)) for t in args[:2])):
-            return target  # x[1:] += y ends with x[1:] = x[1:]
-        self.literals.pop(id(target), None)
-        old_shape = target.shape
-        self.run_fake(func, args, kwargs)  # torch's own checks
-        if target.shape != old_shape:
-            raise self.error(*forbidden.no_functional_form(func))
-        result = self.dispatch(functional, args, kwargs)
-        value = self.read(result)
-        if value.dtype != target.dtype:
-            like = self.fake(value.shape, target.dtype)
-            cast = {"dtype": target.dtype}
-            (value,) = self.emit(aten._to_copy.default, (value,), cast, [like])
-        if value.shape != tuple(target.shape):
-            like = self.fake(target.shape, target.dtype)
-            shape = list(target.shape)
-            (value,) = self.emit(aten.expand.default, (value, shape), {}, [like])
-        self.read(target)
-        self.write(self.states[id(target)], value)
-        return target
-
-    def write(self, state: Cell | View, value: Value) -> None:
-        if isinstance(state, View):
-            parent = self.local(self.value_of(state.parent))
-            undo = state.link.scatter(parent.shape)
-            if undo is None:
-                raise self.error(*forbidden.WRITE_THROUGH)
-            target, reads_base, extra = undo
-            inputs = (parent, value) if reads_base else (value,)
-            like = Value(parent.shape, parent.dtype)
-            (value,) = self.emit(target, (*inputs, *extra), {}, [like])
-            self.write(state.parent, value)
-            return
-        if state.origin is not None or state.frame is not self.frame:
-            raise self.error(*forbidden.write_to(state.origin or "a tensor of an outer function"))
-        unseen = not torch.is_grad_enabled() and self.frame.grad_enabled
-        if unseen and value.is_float and state.value.varies:
-            raise self.error(*forbidden.WRITE_UNDER_NO_GRAD)
-        state.value, state.version = value, state.version + 1
+    def known_data(self, tensor: torch.Tensor) -> np.ndarray | None:
+        """The elements of a literal, large ones included."""
+        for known in self.hidden.values():
+            if known.literal and known.fake is tensor and id(tensor) not in self.literals:
+                self.literals[id(tensor)] = read_memory(known.tensor)
+        return self.literals.get(id(tensor))
 
     # --- functions ----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import torch
 from torch._decomp import core_aten_decompositions
 
 from . import aten as rules
+from .compositions import COMPOSITIONS
 
 aten = torch.ops.aten
 #: The values of their argument do not matter to what these return.
@@ -41,6 +42,8 @@ def find(func: Any) -> Callable[..., Any] | None:
     """The decomposition of ``func``; None if it is to be recorded."""
     if func in rules.RULES:
         return None
+    if func in COMPOSITIONS:
+        return COMPOSITIONS[func]
     if func in _table() and func not in rules.WRONG_DERIVATIVES:
         return _table()[func]
     if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(

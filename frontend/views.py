@@ -41,6 +41,8 @@ class Link:
             return aten.select_scatter.default, True, self.args
         if self.target is aten.diagonal.default:
             return aten.diagonal_scatter.default, True, self.args
+        if self.target is aten.as_strided.default and not overlaps(*self.args[:2]):
+            return aten.as_strided_scatter.default, True, self.args
         return None
 
 
@@ -106,6 +108,41 @@ def _diagonal(
     return [(aten.diagonal.default, (offset, _wrap(dim1, base.dim()), _wrap(dim2, base.dim())))]
 
 
+def _as_strided(base: torch.Tensor, outs: Sequence[torch.Tensor], *_: Any) -> list[Any]:
+    """Positions count from the start of ``base``, which must hold them all."""
+    (out,) = outs
+    start = int(out.storage_offset()) - int(base.storage_offset())
+    sizes, strides = list(out.shape), list(out.stride())
+    last = start + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
+    if not base.is_contiguous() or (out.numel() and not 0 <= start <= last < base.numel()):
+        raise NotImplementedError("as_strided of a view, beyond its own elements")
+    return [(aten.as_strided.default, (sizes, strides, start))]
+
+
+def _unfold(
+    base: torch.Tensor, outs: Sequence[torch.Tensor], dim: int, size: int, step: int
+) -> list[Any]:
+    """As strides, which tell where windows overlap, over a contiguous tensor like ``base``."""
+    if not base.dim():
+        return [(aten.view.default, (list(outs[0].shape),))]
+    dim, strides = _wrap(dim, base.dim()), [1] * base.dim()
+    for d in reversed(range(base.dim() - 1)):
+        strides[d] = strides[d + 1] * max(base.shape[d + 1], 1)
+    moved = [s * step if d == dim else s for d, s in enumerate(strides)]
+    return [(aten.as_strided.default, (list(outs[0].shape), [*moved, strides[dim]], 0))]
+
+
+def overlaps(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+    """May two places of this layout be the same element? Never wrong if it says no."""
+    reach = 0
+    for stride, size in sorted(zip(strides, sizes, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
 def _stop(base: torch.Tensor, outs: Any) -> list[Any]:
     return [(aten.detach.default, ())]
 
@@ -128,5 +165,7 @@ VIEWS: dict[Any, Callable[..., list[Any]]] = {
     aten.split_with_sizes.default: _split,
     aten.unbind.int: _unbind,
     aten.diagonal.default: _diagonal,
+    aten.as_strided.default: _as_strided,
+    aten.unfold.default: _unfold,
     aten.detach.default: _stop,
 }

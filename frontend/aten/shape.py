@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .emitter import Emitter, Operand, shape, wrap
+from .emitter import Emitter, Operand, count, shape, wrap
 
 aten = torch.ops.aten
 
@@ -173,6 +173,38 @@ def diagonal_scatter(
     return e.b.transpose(placed, [order.index(d) for d in range(len(order))])
 
 
+def _strided_places(
+    e: Emitter, sizes: list[int], strides: list[int], start: int | None
+) -> ir.Value:
+    """The row-major place in the whole of each element of a strided layout."""
+    place = e.full(sizes, start or 0, torch.int64)
+    for d, stride in enumerate(strides):
+        along = e.b.iota(sizes, d, e.element(torch.int64))
+        place = e.b.add(place, e.b.mul(along, e.like(along, stride)))
+    return place
+
+
+def as_strided(
+    e: Emitter, x: ir.Value, sizes: list[int], strides: list[int], start: int | None = None
+) -> ir.Value:
+    place = _strided_places(e, sizes, strides, start)
+    flat = e.b.reshape(x, (count(shape(x)),))
+    return e.b.gather(flat, [place], [0], in_bounds=True)
+
+
+def as_strided_scatter(
+    e: Emitter,
+    x: ir.Value,
+    part: ir.Value,
+    sizes: list[int],
+    strides: list[int],
+    start: int | None = None,
+) -> ir.Value:
+    place = _strided_places(e, sizes, strides, start)
+    flat = e.b.reshape(x, (count(shape(x)),))
+    return e.b.reshape(e.b.scatter(flat, part, [place], [0], in_bounds=True), shape(x))
+
+
 def fill(e: Emitter, x: ir.Value, value: Operand) -> ir.Value:
     return e.operands(value)[0]
 
@@ -193,6 +225,8 @@ RULES: dict[Any, Any] = {
     aten.repeat.default: repeat,
     aten.diagonal.default: diagonal,
     aten.diagonal_scatter.default: diagonal_scatter,
+    aten.as_strided.default: as_strided,
+    aten.as_strided_scatter.default: as_strided_scatter,
     aten.fill.Scalar: fill,
     aten.fill.Tensor: fill,
     aten.zero.default: lambda e, x: e.like(x, 0),

@@ -257,6 +257,13 @@ func.func @f(%x: tensor<4xf32>, %u: tensor<2xf32>, %i: tensor<3xi64>) {
 
 func.func @f(%x: tensor<4xf32>) {
   // expected-error@+1 {{dimension 1 is out of range for rank 1}}
+  %0 = pb.argsort %x dim = 1 : tensor<4xf32>
+}
+
+// -----
+
+func.func @f(%x: tensor<4xf32>) {
+  // expected-error@+1 {{dimension 1 is out of range for rank 1}}
   %0 = pb.reduce_sum %x dims = [1] : tensor<4xf32>
 }
 

@@ -83,6 +83,12 @@ func.func @indexing(%x: tensor<4x5xf32>, %i: tensor<3xi64>, %updates: tensor<3x5
   %points = pb.gather %x at(%i, %i) axes = [0, 1] batch_dims = 0 : tensor<4x5xf32>, tensor<3xi64>, tensor<3xi64>
   // CHECK: pb.scatter_add %[[X]], %[[U]] at(%[[I]]) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
   %scatter = pb.scatter_add %x, %updates at(%i) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
+  // CHECK: pb.scatter %[[X]], %[[U]] at(%[[I]]) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
+  %set = pb.scatter %x, %updates at(%i) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
+  // CHECK: pb.scatter_max %[[X]], %[[U]] at(%[[I]]) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
+  %max = pb.scatter_max %x, %updates at(%i) axes = [0] batch_dims = 0 : tensor<4x5xf32>, tensor<3x5xf32>, tensor<3xi64>
+  // CHECK: pb.argsort %[[X]] dim = 1 {descending} : tensor<4x5xf32>
+  %order = pb.argsort %x dim = 1 {descending} : tensor<4x5xf32>
   return
 }
 

@@ -1,0 +1,52 @@
+"""Calls of torch whose own decomposition asks for values, written with others that do not.
+
+``decompositions.py`` looks here first. Each function has the arguments of the aten call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+aten = torch.ops.aten
+
+
+def bincount(
+    x: torch.Tensor, weights: torch.Tensor | None = None, minlength: int = 0
+) -> torch.Tensor:
+    """With as many bins as ``minlength`` says; a larger number in x is an error of the call."""
+    if not minlength:
+        return NotImplemented  # the number of bins depends on the values
+    if weights is None:
+        return x.new_zeros(minlength, dtype=torch.int64).index_add(0, x, torch.ones_like(x).long())
+    dtype = torch.float32 if weights.dtype is torch.float32 else torch.float64
+    return weights.new_zeros(minlength, dtype=dtype).index_add(0, x, weights.to(dtype))
+
+
+def combinations(x: torch.Tensor, r: int = 2, with_replacement: bool = False) -> torch.Tensor:
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = list(choose(range(x.shape[0]), r))
+    return x[torch.tensor(rows, dtype=torch.int64).reshape(len(rows), r)]
+
+
+def fill_diagonal_(x: torch.Tensor, value: float, wrap: bool = False) -> torch.Tensor:
+    if wrap and x.dim() == 2 and x.shape[0] > x.shape[1] + 1:
+        return NotImplemented
+    dims = range(x.dim())
+    number = min(x.shape)
+    if x.dim() == 2:
+        x.diagonal().fill_(value)
+    else:
+        at = torch.arange(number)
+        x[tuple(at for _ in dims)] = value
+    return x
+
+
+COMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    aten.bincount.default: bincount,
+    aten.combinations.default: combinations,
+    aten.fill_diagonal_.default: fill_diagonal_,
+}
