@@ -29,7 +29,9 @@ def leaky_relu(e: Emitter, x: ir.Value, slope: float = 0.01) -> ir.Value:
 
 def prelu(e: Emitter, x: ir.Value, weight: ir.Value) -> ir.Value:
     (weight,) = e.operands(weight)
-    return e.b.select(positive(e, x), x, e.b.mul(weight, x))
+    up = positive(e, x)
+    # The other side gets a finite argument: an infinite x would make the derivative NaN.
+    return e.b.select(up, x, e.b.mul(weight, e.b.select(up, e.like(x, 0), x)))
 
 
 def elu(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -54,6 +55,25 @@ def amax(e: Emitter, x: ir.Value, dim: Dims = None, keepdim: bool = False) -> ir
 def amin(e: Emitter, x: ir.Value, dim: Dims = None, keepdim: bool = False) -> ir.Value:
     found = largest(e, negated(e, x), e.dims(dim, len(shape(x))))
     return e.b.reshape(negated(e, found), e.out.shape)
+
+
+def extremum(sign: int) -> Any:
+    """max() and min() of everything: where there are NaN, the derivative is shared among these."""
+
+    def rule(e: Emitter, x: ir.Value) -> ir.Value:
+        dims = e.dims(None, len(shape(x)))
+        if not dtype_of(x).is_floating_point:
+            return (amax if sign > 0 else amin)(e, x)
+        lost = e.b.compare("ne", x, x)
+        ordered = e.b.select(lost, e.like(x, math.inf * sign), x)
+        found = (amax if sign > 0 else amin)(e, ordered)
+        number = e.b.reduce_sum(e.convert(lost, dtype_of(x)), dims)
+        nans = e.b.reduce_sum(e.b.select(lost, x, e.like(x, 0)), dims)
+        return e.b.select(
+            e.b.compare("gt", number, e.like(number, 0)), e.b.div(nans, number), found
+        )
+
+    return rule
 
 
 def first_largest(e: Emitter, x: ir.Value, dim: int) -> ir.Value:
@@ -174,16 +194,21 @@ def shifted(e: Emitter, x: ir.Value, dims: list[int]) -> tuple[ir.Value, ir.Valu
 
 
 def softmax(e: Emitter, x: ir.Value, dim: int, half_to_float: bool = False) -> ir.Value:
-    if not shape(x):
-        return e.like(x, 1)
     dims = e.dims(dim, len(shape(x)))
     weights = e.b.exp(shifted(e, x, dims)[0])
     return e.b.div(weights, spread(e, e.b.reduce_sum(weights, dims), x, dims))
 
 
+def safe_softmax(e: Emitter, x: ir.Value, dim: int, *_: Any) -> ir.Value:
+    """Softmax with zeros, and zero derivatives, for what is wholly masked with -inf."""
+    dims = e.dims(dim, len(shape(x)))
+    top = spread(e, e.b.stop_gradient(e.b.reduce_max(x, dims)), x, dims)
+    masked = e.b.compare("eq", top, e.like(top, float("-inf")))
+    zero = e.like(x, 0)
+    return e.b.select(masked, zero, softmax(e, e.b.select(masked, zero, x), dim))
+
+
 def log_softmax(e: Emitter, x: ir.Value, dim: int, half_to_float: bool = False) -> ir.Value:
-    if not shape(x):
-        return e.like(x, 0)
     dims = e.dims(dim, len(shape(x)))
     low, _top = shifted(e, x, dims)
     norm = e.b.log(e.b.reduce_sum(e.b.exp(low), dims))
@@ -251,8 +276,8 @@ RULES: dict[Any, Any] = {
     aten.mean.dim: mean,
     aten.amax.default: amax,
     aten.amin.default: amin,
-    aten.max.default: amax,
-    aten.min.default: amin,
+    aten.max.default: extremum(1),
+    aten.min.default: extremum(-1),
     aten.max.dim: max_along(1),
     aten.min.dim: max_along(-1),
     aten.argmax.default: argmax(1),
@@ -272,6 +297,7 @@ RULES: dict[Any, Any] = {
     aten.norm.ScalarOpt_dim: norm,
     aten._softmax.default: softmax,
     aten._log_softmax.default: log_softmax,
+    aten._safe_softmax.default: safe_softmax,
     aten.logsumexp.default: logsumexp,
     aten.prod.default: product,
     aten.prod.dim_int: product,

@@ -53,6 +53,7 @@ def operators() -> dict[str, OpInfo]:
 class Case:
     """``function(*primals, *others)`` gives a tuple of tensors."""
 
+    name: str
     title: str
     function: Callable[..., tuple[torch.Tensor, ...]]
     primals: list[torch.Tensor]
@@ -62,6 +63,7 @@ class Case:
     in_dim: int = 0  # of every batched argument that has so many dimensions
     batch_others: bool = False
     special: bool = False
+    point: str = ""  # the name of the special values
     #: Which outputs torch differentiates, and whether the values are random; see ``prepare``.
     moving: list[int] = field(default_factory=list)
     random: bool = False
@@ -73,7 +75,7 @@ class Case:
 
     def at(self, title: str, primals: list[torch.Tensor]) -> Case:
         changed = {**self.__dict__, "title": f"{self.title}, {title}", "primals": primals}
-        return Case(**{**changed, "special": True})
+        return Case(**{**changed, "special": True, "point": title})
 
     def cast(self, dtype: torch.dtype) -> Case:
         def to(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -134,6 +136,7 @@ def _case(op: OpInfo, sample: Any, number: int) -> Case:
     plain = [x for x in sample.args if not isinstance(x, torch.Tensor)]
     shapes = ", ".join(str(list(t.shape)) for t in tensors)
     return Case(
+        full_name(op),
         f"sample {number} ({'; '.join(str(part) for part in (shapes, plain, options) if part)})",
         function,
         tensors[: len(primal)],

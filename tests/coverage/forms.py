@@ -195,6 +195,27 @@ def _jvp_double(case: Case, given: Arguments) -> Tensors:
     return _grad(grads, cts, given.tangents)
 
 
+def jvp_rows(case: Case, given: Arguments) -> Tensors:
+    """The jvp that torch's vjp is the transpose of, row by row."""
+    xs = _leaves(given.primals)
+    outs = [case.function(*xs, *given.others)[i] for i in case.moving]
+    results = []
+    for out in outs:
+        rows = []
+        for one in torch.eye(out.numel(), dtype=out.dtype):
+            found = torch.autograd.grad(
+                out, xs, one.reshape(out.shape), retain_graph=True, allow_unused=True
+            )
+            pairs = zip(found, given.tangents, strict=True)
+            rows.append(sum((g * t).sum() for g, t in pairs if g is not None))
+        results.append(
+            torch.tensor([float(r) for r in rows], dtype=torch.float64)
+            .to(out.dtype)
+            .reshape(out.shape)
+        )
+    return results
+
+
 def _hvp_symmetric(case: Case, given: Arguments) -> Tensors:
     """The Hessian of <cotangents, f> is symmetric: its jvp is its vjp."""
     grads, xs, _ = _pull(case, given.primals, given.others, given.cotangents, create=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from .forms import FORMS, PLAIN
+from .known import KNOWN
 from .most_used import MOST_USED
 
 #: One letter for a verdict; None: torch has no such function of this operator.
@@ -44,7 +45,9 @@ def page(results: dict[str, Any]) -> str:
     operators = by_operator(results)
     lines = [INTRODUCTION, *_totals(operators), "", *_most_used(operators), ""]
     dtypes = sorted({dtype for found in operators.values() for dtype in found})
-    lines += ["## Every operator", ""]
+    lines += ["## Differences that stay", ""]
+    lines += [f"- `{name}` at {point}: {reason}." for (name, point), reason in KNOWN.items()]
+    lines += ["", "## Every operator", ""]
     lines += [f"The seven letters: {', '.join(FORMS)}.", ""]
     lines += ["| operator | " + " | ".join(dtypes) + " |", "|---" * (1 + len(dtypes)) + "|"]
     for name, found in sorted(operators.items()):

@@ -2,22 +2,31 @@
 
 The truth is torch in f64. A result may differ from it by a small multiple of the rounding of its
 dtype, relative to the scale of the result; where the sample is badly conditioned, by as much as
-torch's own result in the dtype does, or as a perturbation of the inputs by one rounding would.
+torch's own result in the dtype does, or as a perturbation of the inputs by one rounding would. A
+perturbation that jumps, because it crosses a tie, excuses nothing: it does not grow with its size.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from .cases import Case, direction
-from .forms import ORDER, PLAIN, Arguments, Tensors, theirs
+from .forms import ORDER, PLAIN, Arguments, Tensors, jvp_rows, theirs
+from .known import KNOWN
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
-LOOSEST = 1e-3  # what a perturbation may excuse, relative to the scale
+FLOOR = {torch.float32: 1e-6, torch.float64: 1e-10}  # of samples whose inputs are near one
 DRAWS = 2
+ROWS = 300  # of a Jacobian
+TORCH = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
+FURTHER = 1024.0  # of a second, larger perturbation
+#: torch's own kernels are this inexact.
+INEXACT = {"nn.functional.hardsigmoid": 1e-7}  # 1/6 in f32 for 0-dim tensors
 
 
 def check(case: Case, form: str, given: Arguments, found: Any) -> str | None:
@@ -35,15 +44,25 @@ def check(case: Case, form: str, given: Arguments, found: Any) -> str | None:
                 )
     if case.random:
         return None
+    if known(case) is not None:
+        return None
     more = _Lazy(lambda: list(_others(case, form, given, references)))
     return next(
         (
             f"result {index}: {text}"
             for index, f in enumerate(found)
-            if (text := _judge(case, form, f, index, references, more)) is not None
+            if (text := _judge(case, form, given, f, index, references, more)) is not None
         ),
         None,
     )
+
+
+def known(case: Case) -> str | None:
+    """Why torch's result is not asked for at this point, where it is not."""
+    for (name, point), reason in KNOWN.items():
+        if fnmatch.fnmatchcase(case.name, name) and fnmatch.fnmatchcase(case.point, point):
+            return reason
+    return None
 
 
 class _Lazy:
@@ -66,13 +85,15 @@ def _others(
     inputs = _arguments(wide, references)
     for reference in _attempt(wide, form, inputs(wide)):
         yield "truth", reference
-    if case.special:
-        return
-    for draw in range(DRAWS):
-        moved = Case(**wide.__dict__)
-        moved.primals = [p * (1 + eps * direction(p, 100 + draw)) for p in wide.primals]
-        for reference in list(_attempt(moved, form, inputs(moved)))[:1]:
-            yield "perturbed", reference
+    if form == "jvp" and sum(t.numel() for t in references[0]) <= ROWS:
+        with contextlib.suppress(*TORCH):
+            yield "truth", jvp_rows(case, given)
+    for kind, step in ("perturbed", eps), ("further", FURTHER * eps):
+        for draw in range(DRAWS):
+            moved = Case(**wide.__dict__)
+            moved.primals = [p * (1 + step * direction(p, 100 + draw)) for p in wide.primals]
+            for reference in list(_attempt(moved, form, inputs(moved)))[:1]:
+                yield kind, reference
 
 
 def _arguments(case: Case, references: list[Tensors]) -> Callable[[Case], Arguments]:
@@ -83,12 +104,18 @@ def _arguments(case: Case, references: list[Tensors]) -> Callable[[Case], Argume
 def _attempt(case: Case, form: str, given: Arguments) -> Iterator[Tensors]:
     try:
         yield from theirs(case, form, given)
-    except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError):
+    except TORCH:
         return
 
 
 def _judge(
-    case: Case, form: str, found: torch.Tensor, index: int, references: list[Tensors], more: _Lazy
+    case: Case,
+    form: str,
+    given: Arguments,
+    found: torch.Tensor,
+    index: int,
+    references: list[Tensors],
+    more: _Lazy,
 ) -> str | None:
     candidates = [reference[index] for reference in references]
     if not found.is_floating_point():
@@ -106,21 +133,19 @@ def _judge(
     wide = [r for kind, r in fitting if kind == "truth"]
     good |= _near(case, found, wide, order)
     if case.special and form not in PLAIN:
-        # Where f itself is not finite, no derivative is defined: any that says so will do.
-        good |= _undefined(case, found) & ~found.isfinite() & ~candidates[0].isfinite()
-    if order == 2 and case.special:
-        # Where torch multiplies zero by infinity, a second derivative may be finite here.
-        good |= torch.stack([c.isnan() for c in candidates]).any(0)
+        good |= _undefined(case, form, given, found, candidates[0])
     if good.all():
         return None
-    perturbed = [
-        r[index] for kind, r in extra if kind == "perturbed" and r[index].shape == found.shape
-    ]
-    if wide and perturbed:
+    perturbed = [r for kind, r in fitting if kind == "perturbed"]
+    further = [r for kind, r in fitting if kind == "further"]
+    if wide and len(perturbed) == len(further) == DRAWS:
         truth = wide[0]
-        noise = torch.stack([(p - truth).abs() for p in perturbed]).amax(0)
-        noise = noise.maximum((candidates[0].double() - truth).abs())
-        limit = (16 * order * noise).minimum(LOOSEST * _scale(truth))
+        noise = _spread(perturbed, truth)
+        smooth = noise <= _spread(further, truth) * (16 / FURTHER)
+        # Between numbers of 1e30 a second derivative is made of cancellations and chance ties.
+        smooth |= torch.tensor(order == 2 and case.point in ("1e30", "all"))
+        noise = noise.where(smooth, 0.0).maximum((candidates[0].double() - truth).abs())
+        limit = 16 * order * noise + FLOOR.get(found.dtype, 0.0)
         good |= (found.double() - truth).abs() <= limit
     if good.all():
         return None
@@ -132,11 +157,29 @@ def _judge(
     )
 
 
-def _undefined(case: Case, like: torch.Tensor) -> torch.Tensor:
-    outs = [out for i, out in enumerate(case.function(*case.arguments)) if i in case.moving]
-    if case.elementwise and all(out.shape == like.shape for out in outs):
-        return torch.stack([~out.isfinite() for out in outs]).any(0)
-    return torch.tensor(any(not out.isfinite().all() for out in outs))
+def _undefined(
+    case: Case, form: str, given: Arguments, found: torch.Tensor, expected: torch.Tensor
+) -> torch.Tensor:
+    """Where a derivative says nothing, because f itself is not finite."""
+    whole = next(theirs(case, "vmap" if "vmap" in form else "forward", given))
+    outs = [out for i, out in enumerate(whole) if i in case.moving]
+    same = all(out.shape == found.shape for out in outs)
+    lost = torch.stack([out.isnan().all() for out in outs]).all()
+    if same:
+        lost = lost | torch.stack([out.isnan() for out in outs]).any(0)
+    if case.elementwise and same:
+        infinite = torch.stack([~out.isfinite() for out in outs]).any(0)
+    else:
+        infinite = torch.tensor(any(not out.isfinite().all() for out in outs))
+        if ORDER[form] == 2:
+            lost = lost | infinite
+    # Where torch multiplies zero by infinity, a derivative may be finite here.
+    good = lost | (infinite & ~expected.isfinite() & ~found.isfinite())
+    return good | (expected.isnan() & (infinite | (ORDER[form] == 2)))
+
+
+def _spread(moved: Tensors, truth: torch.Tensor) -> torch.Tensor:
+    return torch.stack([(m - truth).abs().nan_to_num(0.0) for m in moved]).amax(0)
 
 
 def _scale(reference: torch.Tensor) -> torch.Tensor:
@@ -146,7 +189,7 @@ def _scale(reference: torch.Tensor) -> torch.Tensor:
 
 def _near(case: Case, found: torch.Tensor, candidates: Tensors, order: int) -> torch.Tensor:
     good = torch.zeros(found.shape, dtype=torch.bool)
-    limit = order * TOLERANCE.get(found.dtype, 1e-2)
+    limit = order * max(TOLERANCE.get(found.dtype, 1e-2), INEXACT.get(case.name, 0.0))
     for c in candidates:
         wide = c.double()
         scale = _scale(wide)

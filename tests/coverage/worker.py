@@ -11,7 +11,7 @@ from pullback.frontend import jit
 from ..processes import answer
 from .cases import DTYPES, Case, cases, operators, points, prepare
 from .forms import Arguments, forms_of, ours, theirs
-from .verdict import check
+from .verdict import TORCH, check
 
 Verdict = tuple[str, str]  # pass, wrong, unsupported or crash, and why
 DEFECTS = (pullback.InternalError, pullback.VerifyError, pullback.ToolchainError)
@@ -117,7 +117,7 @@ def compare(
     for form in group:
         try:
             wrong = check(point, form, given, results[form])
-        except Exception as error:
+        except TORCH as error:
             if not point.special:
                 found.why.setdefault(f"{form}, torch", f"{type(error).__name__}: {error}"[:200])
             continue

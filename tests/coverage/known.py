@@ -1,0 +1,22 @@
+"""Differences from torch that stay, each with its reason; the table of the docs lists them.
+
+The key is an operator, or an operator and a special point; ``*`` at the end takes all variants.
+"""
+
+from __future__ import annotations
+
+KNOWN: dict[tuple[str, str], str] = {
+    ("nn.functional.prelu", "*zeros"): (
+        "torch's forward derivative at 0 is that of the right side, its reverse that of the left"
+    ),
+    ("nn.functional.prelu", "all"): "as at zeros",
+    ("cumprod", "all"): "torch leaves out what follows a zero, also a NaN",
+    ("norm.inf", "nan"): "torch's derivative is 0 where the norm is NaN",
+    ("var_mean*", "*inf"): "torch's two results differ: the mean of an infinity is nan here only",
+    ("std_mean*", "*inf"): "as var_mean",
+    ("native_layer_norm", "*inf"): "as var_mean",
+    ("native_group_norm", "*inf"): "as var_mean",
+    ("nn.functional.cosine_similarity", "*zeros"): "3e-8 of terms of size 1e8 that cancel",
+    ("nn.functional.batch_norm", "*inf"): "an infinite scale and shift: torch adds them first",
+    ("renorm", "nan"): "torch leaves the rows without a NaN; here one norm reads them all",
+}
