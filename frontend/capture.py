@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..dialects.errors import CaptureError
 from . import decompositions, forbidden, masks
-from .graph import Constant, Graph, Node, Target, Transform, Value, values_in
+from .graph import Constant, Graph, Node, Target, Value, values_in
 from .location import Location, here, of_function
 from .state import (
     Cell,
@@ -317,7 +317,7 @@ class Recorder(Writes, TorchDispatchMode):
         return Subgraph(graph, list(frame.captured), result)
 
     def apply(
-        self, target: Transform, args: Sequence[Value], results: Sequence[Value]
+        self, target: Target, args: Sequence[Value], results: Sequence[Value]
     ) -> list[torch.Tensor]:
         """Records a transform call; ``results`` give shapes and dtypes."""
         values = self.emit(target, tuple(self.local(value) for value in args), {}, results)

@@ -112,8 +112,35 @@ class Vjp:
         return f"vjp @{self.graph.name} wrt={self.wrt}"
 
 
+@dataclass(frozen=True, slots=True)
+class Cond:
+    """Arguments: the predicate, then operands, of which each branch takes those at its places."""
+
+    branches: tuple[Graph, Graph]
+    places: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def __str__(self) -> str:
+        return f"cond @{self.branches[0].name} else @{self.branches[1].name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Arguments: constants, carried values, stacks; the body takes the constants last."""
+
+    body: Graph
+    consts: int
+    carries: int
+    length: int
+    reverse: bool
+
+    def __str__(self) -> str:
+        reverse = ", reverse" if self.reverse else ""
+        return f"scan @{self.body.name} length={self.length}{reverse}"
+
+
 Transform = Call | Vmap | Jvp | Vjp
-Target = torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
+Control = Cond | Scan
+Target = Control | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
 
 
 @dataclass(eq=False, slots=True)
@@ -130,6 +157,18 @@ class Node:
     def inputs(self) -> Iterator[Value]:
         yield from values_in(self.args)
         yield from values_in(self.kwargs)
+
+
+def graphs_of(target: Target) -> tuple[Graph, ...]:
+    """The functions that a node calls."""
+    match target:
+        case Call() | Vmap() | Jvp() | Vjp():
+            return (target.graph,)
+        case Cond(branches):
+            return branches
+        case Scan(body):
+            return (body,)
+    return ()
 
 
 def values_in(tree: Any) -> Iterator[Value]:
@@ -209,7 +248,7 @@ def _reachable(root: Graph) -> list[Graph]:
         if graph in order:
             continue
         order.append(graph)
-        todo += [node.target.graph for node in graph.nodes if isinstance(node.target, Transform)]
+        todo += [called for node in graph.nodes for called in graphs_of(node.target)]
     return order
 
 

@@ -18,21 +18,25 @@ from ..dialects import pb
 from ..dialects.diagnostics import source_line, translated
 from ..dialects.errors import InternalError, UnsupportedOpError
 from ..dialects.pb.types import tensor
+from . import regions
 from .aten import RULES, help_for
 from .aten.emitter import Emitter, mlir_type, supported
 from .graph import (
     Basis,
     Call,
+    Cond,
     Constant,
+    Control,
     Graph,
     Jvp,
     Node,
+    Scan,
     StopGradient,
-    Transform,
     Value,
     Vjp,
     Vmap,
     dtype_name,
+    graphs_of,
 )
 from .location import Location
 
@@ -58,8 +62,9 @@ def _unsupported(graph: Graph, seen: set[Graph]) -> Any:
     seen.add(graph)
     for node in graph.nodes:
         target = node.target
-        if isinstance(target, Transform):
-            yield from _unsupported(target.graph, seen)
+        if graphs_of(target):
+            for called in graphs_of(target):
+                yield from _unsupported(called, seen)
         elif isinstance(target, torch._ops.OpOverload) and target not in RULES:
             yield node, help_for(target)
         else:
@@ -135,6 +140,9 @@ class _Importer:
                 return ("vmap", self.symbol(target.graph), *dims)
             if isinstance(target, (Jvp, Vjp)):
                 return (type(target), self.symbol(target.graph), target.wrt)
+            if isinstance(target, Control):
+                options = regions.options(target)
+                return (type(target), *map(self.symbol, graphs_of(target)), options)
             return target
 
         nodes = tuple(
@@ -145,8 +153,8 @@ class _Importer:
 
     def function(self, graph: Graph, name: str, public: bool) -> None:
         for node in graph.nodes:  # callees first
-            if isinstance(node.target, Transform):
-                self.symbol(node.target.graph)
+            for called in graphs_of(node.target):
+                self.symbol(called)
         location = self.location(graph.location)
         inputs = [self.type_of(value) for value in graph.inputs]
         results = [self.type_of(value) for value in graph.outputs]
@@ -237,6 +245,8 @@ class _Body:
             case Vjp(graph, wrt):
                 primals, cotangents = args[: len(graph.inputs)], args[len(graph.inputs) :]
                 return b.vjp(self.importer.symbol(graph), primals, cotangents, wrt, types)
+            case Cond() | Scan():
+                return regions.emit(self.importer, b, target, args)
         self.emitter.outs = node.outputs
         keywords = {key: self.arguments(item, tracked) for key, item in node.kwargs.items()}
         result = RULES[target](self.emitter, *args, **keywords)

@@ -15,6 +15,7 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ..dialects.errors import CaptureError
+from . import hops as _  # noqa: F401  (torch's control flow reaches the recorder)
 from . import pytree, reach, torch_func
 from .aten.emitter import supported
 from .capture import Recorder
