@@ -63,7 +63,7 @@ def test(*arguments: str) -> None:
     run(PYTHON, "-m", "ruff", "check", ".")
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
     run(VENV / "bin" / "basedpyright", "--pythonpath", PYTHON)
-    run(PYTHON, "-m", "pytest", *arguments)
+    run(PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments)
 
 
 if __name__ == "__main__":

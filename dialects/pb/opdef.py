@@ -90,6 +90,9 @@ class Op(_View):
     #: Declared and verified only: its rules are still to come.
     reserved: ClassVar[bool] = False
 
+    #: Why it has no rule of this name, where the reference (tools/reference.py) cannot tell.
+    without: ClassVar[dict[str, str]] = {}
+
     #: Works element by element.
     elementwise: ClassVar[bool] = False
     #: Can be erased if nobody uses the result.
