@@ -11,14 +11,26 @@ from __future__ import annotations
 from mlir import ir
 from mlir.dialects import func
 
+from . import error_functions, exponential, inverse_circular, remainder, scalar_math
 from .builders import symbol
 from .circular import SHIFTS, circular, digits_table, far, far_symbol
 from .float_body import Body
-from .scalar_math import RULES
+from .scalar_math import arity
 from .scalars import element, width
 
 #: On the module: names of functions that nothing but LLVM's vectoriser refers to.
 VECTOR_FUNCTIONS = "pb.vector_functions"
+
+
+RULES = {
+    **scalar_math.RULES,
+    **exponential.RULES,
+    **inverse_circular.RULES,
+    **error_functions.RULES,
+    **remainder.RULES,
+}
+#: Without vector versions: their loops run as long as the operands ask for.
+SCALAR_ONLY = frozenset(remainder.RULES)
 
 
 class MathLibrary:
@@ -49,7 +61,8 @@ class MathLibrary:
         with module.context, ir.InsertionPoint(module.body), ir.Location.name("math"):
             for name, type_ in self._used:
                 lanes = self._vector_bytes * 8 // width(type_)
-                vectors = [ir.VectorType.get([n], type_) for n in (lanes, lanes // 2) if n >= 2]
+                counts = [] if name in SCALAR_ONLY else [n for n in (lanes, lanes // 2) if n >= 2]
+                vectors = [ir.VectorType.get([n], type_) for n in counts]
                 _define(name, type_, vectors)
                 for vector in vectors:
                     _define(name, vector, [])
@@ -69,7 +82,7 @@ def _symbol(name: str, type_: ir.Type) -> str:
 
 
 def _arity(name: str) -> int:
-    return 2 if name == "pow" else 1
+    return 1 if name in SHIFTS else arity(RULES[name])
 
 
 def _function(symbol: str, type_: ir.Type, arity: int, *passthrough: ir.Attribute) -> func.FuncOp:

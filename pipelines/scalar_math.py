@@ -43,14 +43,18 @@ _LN2 = {  # high part times an exponent is exact
 _TWO_THIRDS = [float.fromhex(h) for h in ("0x1.5555555555555p-1", "0x1.5555555555555p-55")]
 
 
-def _exp_reduced(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+def exp_reduced(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     """exp(x) = 2^n (1 + r + r^2 p): returns n (integer), r, r^2 p. NaN stays NaN."""
     n, n_bits = b.round(b.mul(x, _LOG2_E))
     high, low = _LN2[b.bits][:2]
     r = b.fma(b.sub(0.0, n), high, x)
     r = b.fma(b.sub(0.0, n), low, r)
-    tail = b.mul(b.mul(r, r), b.polynomial(r, _EXP[b.bits]))
-    return arith.subi(n_bits, b.as_integer(b.f(b.magic))), r, tail
+    return arith.subi(n_bits, b.as_integer(b.f(b.magic))), r, exp_tail(b, r)
+
+
+def exp_tail(b: Body, r: ir.Value) -> ir.Value:
+    """exp(r) - 1 - r for |r| <= ln(2)/2."""
+    return b.mul(b.mul(r, r), b.polynomial(r, _EXP[b.bits]))
 
 
 def _clamped_exponent(b: Body, x: ir.Value) -> ir.Value:
@@ -59,19 +63,19 @@ def _clamped_exponent(b: Body, x: ir.Value) -> ir.Value:
     return b.select(b.less(high, x), high, x)
 
 
-def _scaled(b: Body, p: ir.Value, n: ir.Value) -> ir.Value:
+def scaled(b: Body, p: ir.Value, n: ir.Value) -> ir.Value:
     """p * 2^n in two steps: denormal results round once, and the scale never overflows first."""
     half = arith.shrsi(n, b.i(1))
     return b.mul(b.mul(p, b.power_of_two(half)), b.power_of_two(arith.subi(n, half)))
 
 
-def _exp(b: Body, x: ir.Value) -> ir.Value:
-    n, r, tail = _exp_reduced(b, _clamped_exponent(b, x))
-    return _scaled(b, b.add(1.0, b.add(r, tail)), n)
+def exp(b: Body, x: ir.Value) -> ir.Value:
+    n, r, tail = exp_reduced(b, _clamped_exponent(b, x))
+    return scaled(b, b.add(1.0, b.add(r, tail)), n)
 
 
 def _logistic(b: Body, x: ir.Value) -> ir.Value:
-    e = _exp(b, b.sub(0.0, b.abs(x)))
+    e = exp(b, b.sub(0.0, b.abs(x)))
     return b.div(b.select(b.less(x, 0.0), e, 1.0), b.add(1.0, e))
 
 
@@ -79,13 +83,13 @@ def _tanh(b: Body, x: ir.Value) -> ir.Value:
     """-t / (t + 2) with t = expm1(-2|x|)."""
     argument = b.mul(b.abs(x), -2.0)
     argument = b.select(b.less(argument, -40.0), -40.0, argument)
-    n, r, tail = _exp_reduced(b, argument)
+    n, r, tail = exp_reduced(b, argument)
     scale = b.power_of_two(n)
     t = b.fma(scale, b.add(r, tail), b.sub(scale, 1.0))
     return math.copysign(b.div(b.sub(0.0, t), b.add(t, 2.0)), x)
 
 
-def _split_mantissa(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+def split_mantissa(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Positive x as m 2^k with m in [sqrt(1/2), sqrt(2)): returns m - 1 (exact) and k (a float)."""
     small = b.less(x, 2.0 ** (1 - b.bias))
     shift = b.mantissa + 2
@@ -98,15 +102,24 @@ def _split_mantissa(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     return b.sub(m, 1.0), b.sub(exponent, b.select(small, float(shift), 0.0))
 
 
-def _log_specials(b: Body, x: ir.Value, result: ir.Value) -> ir.Value:
+def log_specials(b: Body, x: ir.Value, result: ir.Value) -> ir.Value:
     result = b.select(b.equal(x, float("inf")), x, result)
     result = b.select(b.equal(x, 0.0), float("-inf"), result)
     valid = arith.cmpf(arith.CmpFPredicate.OGE, x, b.f(0.0))
     return b.select(valid, result, float("nan"))
 
 
-def _log(b: Body, x: ir.Value) -> ir.Value:
-    f, k = _split_mantissa(b, x)
+def log_mantissa(b: Body, f: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """log(1 + f) as f and a correction, for 1 + f in [sqrt(1/2), sqrt(2))."""
+    s = b.div(f, b.add(f, 2.0))
+    z = b.mul(s, s)
+    half_square = b.mul(b.mul(f, f), 0.5)
+    tail = b.mul(s, b.fma(z, b.polynomial(z, _LOG[b.bits]), half_square))
+    return f, b.sub(tail, half_square)
+
+
+def log(b: Body, x: ir.Value) -> ir.Value:
+    f, k = split_mantissa(b, x)
     s = b.div(f, b.add(f, 2.0))
     z = b.mul(s, s)
     half_square = b.mul(b.mul(f, f), 0.5)
@@ -115,12 +128,12 @@ def _log(b: Body, x: ir.Value) -> ir.Value:
     high, low = _LN2[b.bits][:2]
     correction = b.sub(half_square, b.fma(k, low, tail))
     result = b.fma(k, high, b.sub(0.0, b.sub(correction, f)))
-    return _log_specials(b, x, result)
+    return log_specials(b, x, result)
 
 
 def _exact_log(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """log of a positive f64 as high + low, to about 2^-64."""
-    f, k = _split_mantissa(b, x)
+    f, k = split_mantissa(b, x)
     divisor, divisor_low = b.add(f, 2.0), None
     divisor_low = b.sub(f, b.sub(divisor, 2.0))
     s = b.div(f, divisor)
@@ -150,16 +163,16 @@ def _pow64(b: Body, x: ir.Value, y: ir.Value) -> ir.Value:
     plain = b.f(float("inf"))
     finite = b.less(a, plain)
     usable = arith.andi(finite, b.less(0.0, a))
-    high = b.select(usable, high, _log_specials(b, a, a))
+    high = b.select(usable, high, log_specials(b, a, a))
     low = b.select(usable, low, 0.0)
     product = b.mul(y, high)
     product_low = b.fma(y, low, b.fma(y, high, b.sub(0.0, product)))
     # Beyond the range of exp the low part is noise, or NaN.
     inside = b.less(b.abs(product), 800.0)
     product_low = b.select(inside, product_low, 0.0)
-    n, r, tail = _exp_reduced(b, _clamped_exponent(b, product))
+    n, r, tail = exp_reduced(b, _clamped_exponent(b, product))
     p = b.add(1.0, b.add(r, tail))
-    result = _scaled(b, b.fma(p, product_low, p), n)
+    result = scaled(b, b.fma(p, product_low, p), n)
 
     half = b.mul(y, 0.5)
     whole = b.equal(math.trunc(y), y)
@@ -180,20 +193,30 @@ def _true(condition: ir.Value) -> ir.Value:
     return constant(condition.type, 1)
 
 
-def _in_f64(rule: Callable[..., ir.Value], b: Body, *operands: ir.Value) -> ir.Value:
-    wide = Body(like(b.type, ir.F64Type.get()))
-    result = rule(wide, *(arith.extf(wide.type, operand) for operand in operands))
-    return arith.truncf(b.type, result)
+def in_f64(rule: Callable[..., ir.Value]) -> Callable[..., ir.Value]:
+    """The rule, with f32 computed in f64."""
+
+    def either(b: Body, *operands: ir.Value) -> ir.Value:
+        if b.bits == 64:
+            return rule(b, *operands)
+        wide = Body(like(b.type, ir.F64Type.get()))
+        result = rule(wide, *(arith.extf(wide.type, operand) for operand in operands))
+        return arith.truncf(b.type, result)
+
+    either.arity = arity(rule)  # type: ignore[attr-defined]
+    return either
 
 
-def _pow(b: Body, x: ir.Value, y: ir.Value) -> ir.Value:
-    return _pow64(b, x, y) if b.bits == 64 else _in_f64(_pow64, b, x, y)
+def arity(rule: Callable[..., ir.Value]) -> int:
+    """How many operands a rule takes."""
+    known = getattr(rule, "arity", None)
+    return rule.__code__.co_argcount - 1 if known is None else known
 
 
 RULES: dict[str, Callable[..., ir.Value]] = {
-    "exp": _exp,
-    "log": _log,
+    "exp": exp,
+    "log": log,
     "tanh": _tanh,
     "logistic": _logistic,
-    "pow": _pow,
+    "pow": in_f64(_pow64),
 }

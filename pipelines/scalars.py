@@ -35,6 +35,8 @@ _TRUTH_PREDICATES = _INTEGER_PREDICATES | {
     "ge": arith.CmpIPredicate.uge,
 }
 
+_LOGIC = {"and": arith.andi, "or": arith.ori, "xor": arith.xori}
+
 
 def element(type_: ir.Type) -> ir.Type:
     """The type itself, or that of the elements of a vector."""
@@ -154,6 +156,38 @@ class Scalars:
 
     def logistic(self, x: ir.Value) -> ir.Value:
         return self._functions.call("logistic", x)
+
+    def call(self, name: str, *operands: ir.Value) -> ir.Value:
+        """A function of the library of math functions."""
+        return self._functions.call(name, *operands)
+
+    # Rounding, and bits.
+
+    def floor(self, x: ir.Value) -> ir.Value:
+        return math.floor(x)
+
+    def ceil(self, x: ir.Value) -> ir.Value:
+        return math.ceil(x)
+
+    def trunc(self, x: ir.Value) -> ir.Value:
+        return math.trunc(x)
+
+    def round(self, x: ir.Value) -> ir.Value:
+        return math.roundeven(x)
+
+    def bits(self, name: str, x: ir.Value, y: ir.Value) -> ir.Value:
+        if name in _LOGIC:
+            return _LOGIC[name](x, y)
+        # By the width or more is undefined in LLVM.
+        last = constant(x.type, width(x.type) - 1)
+        inside = arith.cmpi(arith.CmpIPredicate.ule, y, last)
+        if name == "shift_right":
+            return arith.shrsi(x, arith.select(inside, y, last))
+        zero = constant(x.type, 0)
+        return arith.select(inside, arith.shli(x, arith.select(inside, y, zero)), zero)
+
+    def bitcast(self, x: ir.Value, to: ir.Type) -> ir.Value:
+        return arith.bitcast(like(x.type, to), x)
 
     # Comparison and choice.
 

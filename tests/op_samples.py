@@ -16,6 +16,7 @@ import torch
 from mlir import ir
 
 from .samples.control import CONTROL
+from .samples.functions import FUNCTIONS
 from .samples.indexing import INDEXING
 from .samples.making import (
     FIRST,
@@ -585,7 +586,11 @@ for _op in ("pb.maximum", "pb.reduce_max"):
     SAMPLES[_op] = [replace(sample, either_zero=True) for sample in SAMPLES[_op]]
 
 #: Families with a file of their own in samples/.
-FAMILIES: list[dict[str, list[Sample]]] = [CONTROL, INDEXING]
+FAMILIES: list[dict[str, list[Sample]]] = [
+    CONTROL,
+    FUNCTIONS,
+    INDEXING,
+]
 for _family in FAMILIES:
     SAMPLES |= _family
 

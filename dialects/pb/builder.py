@@ -10,9 +10,10 @@ from .build.contraction import Contraction
 from .build.control import Control
 from .build.elementwise import Elementwise
 from .build.functional import Functional
+from .build.functions import Functions
 from .build.indexing import Indexing
 from .build.structure import Structure
 
 
-class Builder(Elementwise, Structure, Indexing, Contraction, Functional, Control):
+class Builder(Elementwise, Functions, Structure, Indexing, Contraction, Functional, Control):
     """Appends ops at `ip`, each with the location `location` (the user's line)."""

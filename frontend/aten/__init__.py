@@ -12,9 +12,11 @@ import torch
 
 from . import (
     activation,
+    bits,
     contraction,
     creation,
     elementwise,
+    functions,
     indexing,
     normalization,
     reduction,
@@ -26,9 +28,11 @@ from . import (
 
 RULES: dict[Any, Callable[..., Any]] = {
     **activation.RULES,
+    **bits.RULES,
     **contraction.RULES,
     **creation.RULES,
     **elementwise.RULES,
+    **functions.RULES,
     **indexing.RULES,
     **normalization.RULES,
     **reduction.RULES,
@@ -43,17 +47,13 @@ RULES: dict[Any, Callable[..., Any]] = {
 _aten = torch.ops.aten
 WRONG_DERIVATIVES = frozenset(
     {
-        _aten.sinc.default,
         _aten.dist.default,
-        _aten.logit.default,
     }
 )
 
 _RANDOM = "random numbers are not supported yet; pass them in as an argument"
 _HELP = {
     "convolution": "convolutions are not supported yet; a matrix product can express small ones",
-    "erf": "erf is not supported yet; for gelu use approximate='tanh'",
-    "atan2": "inverse trigonometric functions are not supported yet",
     "rand": _RANDOM,
     "rand_like": _RANDOM,
     "randn": _RANDOM,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .elementwise import absolute, expm1, log1p
+from .elementwise import absolute
 from .emitter import Emitter, count, shape
 
 aten = torch.ops.aten
@@ -41,7 +41,7 @@ def elu(
     # is not taken would make the derivative NaN.
     up = positive(e, x)
     low = e.b.select(up, e.like(x, 0), e.b.mul(x, e.like(x, input_scale)))
-    curve = e.b.select(e.b.compare("lt", x, e.like(x, 0)), expm1(e, low), low)
+    curve = e.b.select(e.b.compare("lt", x, e.like(x, 0)), e.b.expm1(low), low)
     low = e.b.mul(curve, e.like(x, alpha * scale))
     return e.b.select(up, e.b.mul(x, e.like(x, scale)), low)
 
@@ -54,7 +54,7 @@ def softplus(e: Emitter, x: ir.Value, beta: float = 1, threshold: float = 20) ->
     scaled = e.b.mul(x, e.like(x, beta))
     linear = e.b.compare("gt", scaled, e.like(x, threshold))
     low = e.b.exp(e.b.select(linear, e.like(x, 0), scaled))
-    curve = e.b.div(log1p(e, low), e.like(x, beta))
+    curve = e.b.div(e.b.log1p(low), e.like(x, beta))
     return e.b.select(linear, x, curve)
 
 
@@ -76,7 +76,8 @@ def mish(e: Emitter, x: ir.Value) -> ir.Value:
 
 def gelu(e: Emitter, x: ir.Value, approximate: str = "none") -> ir.Value:
     if approximate != "tanh":
-        raise NotImplementedError("gelu through erf; approximate='tanh' is supported")
+        normal = e.b.erf(e.b.mul(x, e.like(x, math.sqrt(0.5))))
+        return e.b.mul(e.b.mul(x, e.like(x, 0.5)), e.b.add(normal, e.like(x, 1)))
     cube = e.b.mul(e.b.mul(x, x), x)
     inner = e.b.add(x, e.b.mul(cube, e.like(x, 0.044715)))
     bent = e.b.tanh(e.b.mul(inner, e.like(x, math.sqrt(2 / math.pi))))

@@ -43,13 +43,6 @@ def reciprocal(e: Emitter, x: Operand) -> ir.Value:
     return e.b.div(e.like(x, 1), x)
 
 
-def unary(name: str) -> Any:
-    def rule(e: Emitter, x: ir.Value) -> ir.Value:
-        return getattr(e.b, name)(*e.operands(x))
-
-    return rule
-
-
 def neg(e: Emitter, x: ir.Value) -> ir.Value:
     return e.b.neg(x)
 
@@ -58,88 +51,22 @@ def absolute(e: Emitter, x: ir.Value) -> ir.Value:
     return e.b.maximum(x, e.b.neg(x))  # equal at 0, where a tie gives derivative 0
 
 
-def rsqrt(e: Emitter, x: ir.Value) -> ir.Value:
-    root = e.b.sqrt(*e.operands(x))
-    return e.b.div(e.like(root, 1), root)
-
-
-def tan(e: Emitter, x: ir.Value) -> ir.Value:
-    (x,) = e.operands(x)
-    return e.b.div(e.b.sin(x), e.b.cos(x))
-
-
-def logarithm(base: float) -> Any:
-    def rule(e: Emitter, x: ir.Value) -> ir.Value:
-        (x,) = e.operands(x)
-        log = e.b.log(x)
-        return e.b.div(log, e.b.log(e.like(x, base)))
-
-    return rule
-
-
-def log1p(e: Emitter, x: ir.Value) -> ir.Value:
-    """log(1 + x), plus what the rounding of 1 + x lost; the derivative is that of the log."""
-    (x,) = e.operands(x)
-    one = e.like(x, 1)
-    near = e.b.add(one, x)
-    return corrected(e, e.b.log(near), e.b.div(e.b.sub(x, e.b.sub(near, one)), near))
-
-
-def corrected(e: Emitter, rough: ir.Value, lost: ir.Value) -> ir.Value:
-    """``rough`` with its derivatives, plus the error of its value, where that is finite."""
-    lost = e.b.stop_gradient(lost)
-    finite = e.b.compare("lt", absolute(e, lost), e.like(lost, float("inf")))
-    return e.b.add(rough, e.b.select(finite, lost, e.like(lost, 0)))
-
-
-def expm1(e: Emitter, x: ir.Value) -> ir.Value:
-    """exp(x) - 1 for the derivatives; the value is that of tanh(x / 2) (exp(x) + 1)."""
-    (x,) = e.operands(x)
-    grown, one = e.b.exp(x), e.like(x, 1)
-    half = e.b.tanh(e.b.mul(x, e.like(x, 0.5)))
-    rough = e.b.sub(grown, one)
-    return corrected(e, rough, e.b.sub(e.b.mul(half, e.b.add(grown, one)), rough))
-
-
-def sinh(e: Emitter, x: ir.Value) -> ir.Value:
-    (x,) = e.operands(x)
-    return e.b.mul(e.b.sub(expm1(e, x), expm1(e, e.b.neg(x))), e.like(x, 0.5))
-
-
-def cosh(e: Emitter, x: ir.Value) -> ir.Value:
-    (x,) = e.operands(x)
-    return e.b.mul(e.b.add(e.b.exp(x), e.b.exp(e.b.neg(x))), e.like(x, 0.5))
-
-
-def hypot(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    x, y = e.operands(x, y)
-    return e.b.sqrt(e.b.add(e.b.mul(x, x), e.b.mul(y, y)))
-
-
-def logaddexp(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    x, y = e.operands(x, y)
-    top = e.b.stop_gradient(e.b.maximum(x, y))
-    infinite = e.b.compare("eq", absolute(e, top), e.like(top, float("inf")))
-    top = e.b.select(infinite, e.like(top, 0), top)
-    parts = [e.b.exp(e.b.sub(part, top)) for part in (x, y)]
-    rough = e.b.log(e.b.add(*parts))
-    apart = e.b.stop_gradient(e.b.neg(absolute(e, e.b.sub(x, y))))
-    return e.b.add(corrected(e, rough, e.b.sub(log1p(e, e.b.exp(apart)), rough)), top)
-
-
-def xlogy(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    x, y = e.operands(x, y)
-    zero = e.like(x, 0)
-    void = e.b.mul(e.b.compare("eq", x, zero), e.b.compare("eq", y, y))
-    return e.b.mul(x, e.b.log(e.b.select(void, e.like(x, 1), y)))
-
-
-def exp2(e: Emitter, x: ir.Value) -> ir.Value:
-    (x,) = e.operands(x)
-    return e.b.pow(e.like(x, 2), x)
+def integer_power(e: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
+    """By squaring, wrapping; 1 / x rounded towards zero where the power is negative."""
+    zero, one = e.like(x, 0), e.like(x, 1)
+    result, square = one, x
+    for bit in range(63 if e.out.dtype is torch.int64 else 31):
+        odd = e.b.compare("ne", e.b.bit_and(y, e.like(y, 1 << bit)), zero)
+        result = e.b.mul(result, e.b.select(odd, square, one))
+        square = e.b.mul(square, square)
+    unit = e.b.compare("le", e.b.mul(x, x), one)
+    inverse = e.b.select(e.b.mul(unit, e.b.compare("ne", x, zero)), result, zero)
+    return e.b.select(e.b.compare("lt", y, zero), inverse, result)
 
 
 def power(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    if not e.out.dtype.is_floating_point and (isinstance(y, ir.Value) or y > 64):
+        return integer_power(e, *e.operands(x, y))
     if isinstance(y, ir.Value) or dtype_of(x) is torch.bool:
         return e.b.pow(*e.operands(x, y))
     (x,) = e.operands(x)
@@ -161,10 +88,6 @@ def power(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     return one if result is None else result
 
 
-def square(e: Emitter, x: ir.Value) -> ir.Value:
-    return power(e, x, 2)
-
-
 def maximum(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     return e.b.maximum(*e.operands(x, y))
 
@@ -178,6 +101,29 @@ def minimum(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     return e.b.select(e.b.compare("lt", x, y), x, y)
 
 
+def fmax(sign: str) -> Any:
+    """The other one of a NaN; the derivative of a tie is the first's."""
+
+    def rule(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+        x, y = e.operands(x, y)
+        first = e.b.compare(sign, x, y)
+        if e.out.dtype.is_floating_point:
+            first = e.b.add(first, e.b.compare("ne", y, y))
+        return e.b.select(first, x, y)
+
+    return rule
+
+
+def heaviside(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    x, y = e.operands(x, y)
+    zero = e.like(x, 0)
+    step = e.convert(e.b.compare("gt", x, zero), e.out.dtype)
+    step = e.b.select(e.b.compare("eq", x, zero), y, step)
+    if not e.out.dtype.is_floating_point:
+        return step
+    return e.b.stop_gradient(e.b.select(e.b.compare("ne", x, x), x, step))
+
+
 def clamp(e: Emitter, x: ir.Value, low: Operand = None, high: Operand = None) -> ir.Value:
     (x,) = e.operands(x)
     for bound, predicate in ((low, "lt"), (high, "gt")):
@@ -188,7 +134,10 @@ def clamp(e: Emitter, x: ir.Value, low: Operand = None, high: Operand = None) ->
             if not known:  # NaN as a bound gives NaN
                 outside = e.b.add(outside, e.b.compare("ne", bound, bound))
             x = e.b.select(outside, bound, x)
-    return x
+    if not e.out.dtype.is_floating_point:
+        return x
+    # NaN stays, without a derivative.
+    return e.b.select(e.b.compare("ne", x, x), e.b.stop_gradient(x), x)
 
 
 def clamp_min(e: Emitter, x: ir.Value, low: Operand) -> ir.Value:
@@ -235,15 +184,6 @@ def logical_xor(e: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
 def logical_not(e: Emitter, x: ir.Value) -> ir.Value:
     (x,) = to_bool(e, x)
     return e.b.compare("eq", x, e.like(x, 0))
-
-
-def bitwise(rule: Any) -> Any:
-    def on_bool(e: Emitter, *xs: Operand) -> ir.Value:
-        if e.out.dtype is not torch.bool:
-            raise NotImplementedError("bitwise operations on integers")
-        return rule(e, *xs)
-
-    return on_bool
 
 
 def isnan(e: Emitter, x: ir.Value) -> ir.Value:
@@ -302,33 +242,11 @@ RULES: dict[Any, Any] = {
     aten.neg.default: neg,
     aten.positive.default: same,
     aten.abs.default: absolute,
-    aten.exp.default: unary("exp"),
-    aten.exp2.default: exp2,
-    aten.log.default: unary("log"),
-    aten.log1p.default: log1p,
-    aten.expm1.default: expm1,
-    aten.sinh.default: sinh,
-    aten.cosh.default: cosh,
-    aten.hypot.default: hypot,
-    aten.logaddexp.default: logaddexp,
-    aten.xlogy.Tensor: xlogy,
-    aten.xlogy.Scalar_Self: xlogy,
-    aten.xlogy.Scalar_Other: xlogy,
-    aten.log2.default: logarithm(2.0),
-    aten.log10.default: logarithm(10.0),
-    aten.sin.default: unary("sin"),
-    aten.cos.default: unary("cos"),
-    aten.tan.default: tan,
-    aten.tanh.default: unary("tanh"),
-    aten.sqrt.default: unary("sqrt"),
-    aten.rsqrt.default: rsqrt,
-    aten.sigmoid.default: unary("logistic"),
-    aten.pow.Tensor_Scalar: power,
-    aten.pow.Tensor_Tensor: power,
-    aten.pow.Scalar: power,
-    aten.square.default: square,
     aten.maximum.default: maximum,
     aten.minimum.default: minimum,
+    aten.fmax.default: fmax("ge"),
+    aten.fmin.default: fmax("le"),
+    aten.heaviside.default: heaviside,
     aten.clamp.default: clamp,
     aten.clamp.Tensor: clamp,
     aten.clamp_min.default: clamp_min,
@@ -347,10 +265,6 @@ RULES: dict[Any, Any] = {
     aten.logical_or.default: logical_or,
     aten.logical_xor.default: logical_xor,
     aten.logical_not.default: logical_not,
-    aten.bitwise_and.Tensor: bitwise(logical_and),
-    aten.bitwise_or.Tensor: bitwise(logical_or),
-    aten.bitwise_xor.Tensor: bitwise(logical_xor),
-    aten.bitwise_not.default: bitwise(logical_not),
     aten.isnan.default: isnan,
     aten.isinf.default: isinf,
     aten.isfinite.default: isfinite,

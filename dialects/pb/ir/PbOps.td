@@ -289,6 +289,7 @@ def Pb_BarrierOp : Pb_Op<"barrier", [MemoryEffects<[]>]> {
 }
 
 include "PbIndexing.td"
+include "PbMath.td"
 include "PbFunctional.td"
 
 #endif

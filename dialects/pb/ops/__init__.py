@@ -1,11 +1,13 @@
 """One class per op, in families. Importing a family registers its ops."""
 
 from . import (
+    bits,
     cond,
     contraction,
     control,
     creation,
     elementwise,
+    functions,
     indexing,
     reduction,
     scan,
@@ -15,11 +17,13 @@ from . import (
 )
 
 __all__ = [
+    "bits",
     "cond",
     "contraction",
     "control",
     "creation",
     "elementwise",
+    "functions",
     "indexing",
     "reduction",
     "scan",

@@ -1,0 +1,65 @@
+//===- PbMath.td - elementwise functions of numbers and bits ---------------===//
+// Included by PbOps.td. Functions of the first part have their bodies in the library of math
+// functions (pipelines/math_library.py), under their own name.
+//===----------------------------------------------------------------------===//
+#ifndef PB_MATH_TD
+#define PB_MATH_TD
+
+class Pb_Function<string mnemonic, string text> : Pb_Unary<mnemonic, Pb_FloatTensor> {
+  let summary = text;
+}
+
+def Pb_Exp2Op : Pb_Function<"exp2", "2 to the power x">;
+def Pb_Expm1Op : Pb_Function<"expm1", "exp(x) - 1, exact near 0">;
+def Pb_Log1pOp : Pb_Function<"log1p", "log(1 + x), exact near 0">;
+def Pb_Log2Op : Pb_Function<"log2", "logarithm to base 2">;
+def Pb_Log10Op : Pb_Function<"log10", "logarithm to base 10">;
+def Pb_SinhOp : Pb_Function<"sinh", "hyperbolic sine">;
+def Pb_CoshOp : Pb_Function<"cosh", "hyperbolic cosine">;
+def Pb_AsinhOp : Pb_Function<"asinh", "inverse hyperbolic sine">;
+def Pb_AcoshOp : Pb_Function<"acosh", "inverse hyperbolic cosine">;
+def Pb_AtanhOp : Pb_Function<"atanh", "inverse hyperbolic tangent">;
+def Pb_AsinOp : Pb_Function<"asin", "inverse sine">;
+def Pb_AcosOp : Pb_Function<"acos", "inverse cosine">;
+def Pb_AtanOp : Pb_Function<"atan", "inverse tangent">;
+def Pb_Atan2Op : Pb_Binary<"atan2", Pb_FloatTensor> {
+  let summary = "the angle of the point (y, x): operand x is its ordinate, y its abscissa";
+  let description = "All special values as in C99; the derivative at the origin is 0.";
+}
+def Pb_ErfOp : Pb_Function<"erf", "error function">;
+def Pb_ErfcOp : Pb_Function<"erfc", "1 - erf(x), exact where it is small">;
+def Pb_ErfcxOp : Pb_Function<"erfcx", "exp(x^2) erfc(x)">;
+def Pb_ErfinvOp : Pb_Function<"erfinv", "inverse of erf">;
+def Pb_NdtriOp : Pb_Function<"ndtri", "quantile of the normal distribution">;
+def Pb_LogNdtrOp : Pb_Function<"log_ndtr", "logarithm of the normal distribution function">;
+def Pb_FmodOp : Pb_Binary<"fmod", Pb_FloatTensor> {
+  let summary = "the exact remainder of x / y rounded towards zero (C99 fmod)";
+}
+
+// -- rounding ------------------------------------------------------------------
+
+def Pb_FloorOp : Pb_Function<"floor", "the largest whole number that is not above x">;
+def Pb_CeilOp : Pb_Function<"ceil", "the smallest whole number that is not below x">;
+def Pb_TruncOp : Pb_Function<"trunc", "the whole part of x">;
+def Pb_RoundOp : Pb_Function<"round", "the nearest whole number, the even one of two">;
+
+// -- bits ------------------------------------------------------------------------
+
+def Pb_AndOp : Pb_Binary<"and", Pb_IntTensor, [Commutative]> { let summary = "bitwise and"; }
+def Pb_OrOp : Pb_Binary<"or", Pb_IntTensor, [Commutative]> { let summary = "bitwise or"; }
+def Pb_XorOp : Pb_Binary<"xor", Pb_IntTensor, [Commutative]> { let summary = "bitwise exclusive or"; }
+def Pb_ShiftLeftOp : Pb_Binary<"shift_left", Pb_IntTensor> {
+  let summary = "x times 2^y, wrapping; 0 if y is negative or not below the width";
+}
+def Pb_ShiftRightOp : Pb_Binary<"shift_right", Pb_IntTensor> {
+  let summary = "x / 2^y rounded down; the sign (0 or -1) if y is negative or not below the width";
+}
+def Pb_BitcastOp : Pb_Inferred<"bitcast"> {
+  let summary = "the same bits: f32 as i32, f64 as i64, and back";
+  let description = "No derivative goes through it.";
+  let arguments = (ins Pb_NumberTensor:$x);
+  let results = (outs Pb_NumberTensor:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+#endif
