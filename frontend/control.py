@@ -1,4 +1,4 @@
-"""Control flow as users write it: ``cond``, ``scan``, ``fori_loop``, with pytrees and closures.
+"""Control flow as users write it: ``cond``, ``scan``, ``while_loop``, with pytrees and closures.
 
 In a trace each body is captured once, as a function of its own; tensors it closes over become
 operands of the loop. Called from plain Python, the loop compiles itself and runs (``jit.py``).
@@ -13,7 +13,7 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from .capture import Recorder, current
-from .graph import Cond, Scan, Value
+from .graph import Cond, Scan, Value, While
 from .state import Subgraph
 
 Function = Callable[..., Any]
@@ -53,10 +53,27 @@ def scan(
     return record_scan(recorder, f, init, xs, length, reverse)
 
 
+def while_loop(
+    cond_fn: Function, body_fn: Function, carried: Any, max_steps: int | None = None
+) -> Any:
+    """``while cond_fn(carried): carried = body_fn(carried)``; returns the last ``carried``.
+
+    ``carried`` is a pytree of tensors that keeps its structure, shapes and dtypes; ``cond_fn``
+    returns a tensor of one bool. Under ``vmap`` each example has its own number of steps. A
+    derivative in reverse needs ``max_steps``: what each step keeps is stored for so many. A loop
+    that is not finished after ``max_steps`` raises RuntimeError.
+    """
+    recorder = current()
+    if recorder is None:
+        return _run(while_loop, (cond_fn, body_fn, carried, max_steps), {})
+    return record_while(recorder, cond_fn, body_fn, carried, max_steps)
+
+
 def fori_loop(lower: int, upper: int, body_fn: Function, init: Any) -> Any:
     """``for i in range(lower, upper): carry = body_fn(i, carry)``, as a scan.
 
-    ``i`` is a tensor of int64.
+    ``i`` is a tensor of int64. Bounds that are tensors make it a while loop, which has no
+    derivative in reverse.
     """
 
     def step(carry: Any, i: torch.Tensor) -> tuple[Any, None]:
@@ -66,11 +83,21 @@ def fori_loop(lower: int, upper: int, body_fn: Function, init: Any) -> Any:
     if recorder is None:
         return _run(fori_loop, (lower, upper, body_fn, init), {})
     if not isinstance(lower, int) or not isinstance(upper, int):
-        raise recorder.error(
-            "fori_loop needs bounds that are known", help="use while_loop, with a counter"
-        )
+        return _for_tensors(recorder, lower, upper, body_fn, init)
     steps = torch.arange(lower, max(lower, upper))
     return record_scan(recorder, step, init, steps, None, False)[0]
+
+
+def _for_tensors(recorder: Recorder, lower: Any, upper: Any, body_fn: Function, init: Any) -> Any:
+    def more(carried: Any) -> torch.Tensor:
+        return carried[0] < upper
+
+    def step(carried: Any) -> Any:
+        i, carry = carried
+        return i + 1, body_fn(i, carry)
+
+    start = torch.as_tensor(lower, dtype=torch.int64)
+    return record_while(recorder, more, step, (start, init), None)[1]
 
 
 def _run(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -170,15 +197,56 @@ def record_cond(
         )
     (on_true, left, out_spec), (on_false, right, other) = made
     same_types(recorder, (left, out_spec), (right, other), "the branches of cond return")
-    args = [*values, *dict.fromkeys([*on_true.captured, *on_false.captured])]
-    number = {value: len(values) + i for i, value in enumerate(args[len(values) :])}
-    first = tuple(range(len(values)))
-    places = [
-        (*first, *(number[value] for value in inner.captured)) for inner in (on_true, on_false)
-    ]
+    consts, (at_true, at_false) = shared(on_true, on_false)
+    first = range(len(values))
+    places = [(*first, *(len(values) + i for i in at)) for at in (at_true, at_false)]
     target = Cond((on_true.graph, on_false.graph), (places[0], places[1]))
-    tensors = recorder.apply(target, [test, *args], on_true.graph.outputs)
+    tensors = recorder.apply(target, [test, *values, *consts], on_true.graph.outputs)
     return filled(left, tensors, out_spec)
+
+
+def shared(
+    first: Subgraph, second: Subgraph
+) -> tuple[list[Value], tuple[tuple[int, ...], tuple[int, ...]]]:
+    """What two bodies close over, and which of it each takes."""
+    consts = list(dict.fromkeys([*first.captured, *second.captured]))
+    number = {value: i for i, value in enumerate(consts)}
+    one, other = (tuple(number[value] for value in body.captured) for body in (first, second))
+    return consts, (one, other)
+
+
+def record_while(
+    recorder: Recorder, cond_fn: Function, body_fn: Function, carried: Any, max_steps: int | None
+) -> Any:
+    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 0):
+        raise recorder.error(f"max_steps should be a number of steps, not {max_steps!r}")
+    carry, spec = as_tensors(carried)
+    inits = [recorder.read(tensor) for tensor in tensors_of(carry)]
+
+    def test(tensors: list[torch.Tensor]) -> Any:
+        pred = cond_fn(filled(carry, tensors, spec))
+        if isinstance(pred, bool):
+            pred = torch.tensor(pred)
+        if not isinstance(pred, torch.Tensor) or pred.numel() != 1 or pred.dtype != torch.bool:
+            found = as_value(pred) if isinstance(pred, torch.Tensor) else type(pred).__name__
+            raise recorder.error(
+                f"the condition of while_loop should be one truth value, not {found}",
+                help="compare, or reduce with .any() or .all()",
+            )
+        return pred.reshape(())
+
+    def step(tensors: list[torch.Tensor]) -> Any:
+        out = body_fn(filled(carry, tensors, spec))
+        what = "the carried values of while_loop have, before and after a step,"
+        same_types(recorder, (carry, spec), as_tensors(out), what)
+        return out
+
+    condition, _, _ = captured(recorder, cond_fn, inits, test)
+    body, leaves, _ = captured(recorder, body_fn, inits, step)
+    consts, places = shared(condition, body)
+    target = While(condition.graph, body.graph, places, len(inits), max_steps)
+    tensors = recorder.apply(target, [*consts, *inits], body.graph.outputs)
+    return filled(leaves, tensors, spec)
 
 
 def length_of(recorder: Recorder, xs: Sequence[torch.Tensor], length: int | None) -> int:

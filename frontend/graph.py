@@ -138,8 +138,24 @@ class Scan:
         return f"scan @{self.body.name} length={self.length}{reverse}"
 
 
+@dataclass(frozen=True, slots=True)
+class While:
+    """Arguments: constants, then carried values; each function takes the constants last."""
+
+    condition: Graph
+    body: Graph
+    #: The constants that each of the two takes.
+    places: tuple[tuple[int, ...], tuple[int, ...]]
+    carries: int
+    max_steps: int | None
+
+    def __str__(self) -> str:
+        bound = "" if self.max_steps is None else f" max_steps={self.max_steps}"
+        return f"while @{self.condition.name} do @{self.body.name}{bound}"
+
+
 Transform = Call | Vmap | Jvp | Vjp
-Control = Cond | Scan
+Control = Cond | Scan | While
 Target = Control | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
 
 
@@ -168,6 +184,8 @@ def graphs_of(target: Target) -> tuple[Graph, ...]:
             return branches
         case Scan(body):
             return (body,)
+        case While(condition, body):
+            return condition, body
     return ()
 
 

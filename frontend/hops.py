@@ -1,4 +1,4 @@
-"""torch's own control flow, as captured: torch.cond and scan.
+"""torch's own control flow, as captured: torch.cond, while_loop and scan.
 
 They are higher-order operators, which torch hands to dynamo when they are called eagerly. In a
 trace they are called directly instead, and reach the recorder like any operator.
@@ -15,6 +15,7 @@ from typing import Any
 from torch._higher_order_ops import utils as torch_utils
 from torch._higher_order_ops.cond import cond_op
 from torch._higher_order_ops.scan import scan_op
+from torch._higher_order_ops.while_loop import while_loop_op
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import capture, control
@@ -52,6 +53,18 @@ def _structured() -> Iterator[None]:
 
 def _cond(recorder: Recorder, pred: Any, true_fn: Any, false_fn: Any, operands: Any) -> Any:
     return control.record_cond(recorder, pred, true_fn, false_fn, tuple(operands))
+
+
+def _while_loop(
+    recorder: Recorder, cond_fn: Any, body_fn: Any, carried: Any, extra: Any = ()
+) -> Any:
+    def step(carry: list[Any]) -> list[Any]:
+        return tree_leaves(body_fn(*carry, *extra))
+
+    made = control.record_while(
+        recorder, lambda carry: cond_fn(*carry, *extra), step, list(carried), None
+    )
+    return tuple(made)
 
 
 def _scan(recorder: Recorder, combine_fn: Any, init: Any, xs: Any, extra: Any = ()) -> Any:
@@ -92,6 +105,7 @@ def _called(handler: Callable[..., Any]) -> Callable[..., Any]:
 for _operator, _handler in (
     (cond_op, _cond),
     (scan_op, _scan),
+    (while_loop_op, _while_loop),
 ):
     _operator.py_impl(Recorder)(_called(_handler))
 install()

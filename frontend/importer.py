@@ -35,6 +35,7 @@ from .graph import (
     Value,
     Vjp,
     Vmap,
+    While,
     dtype_name,
     graphs_of,
 )
@@ -245,7 +246,7 @@ class _Body:
             case Vjp(graph, wrt):
                 primals, cotangents = args[: len(graph.inputs)], args[len(graph.inputs) :]
                 return b.vjp(self.importer.symbol(graph), primals, cotangents, wrt, types)
-            case Cond() | Scan():
+            case Cond() | Scan() | While():
                 return regions.emit(self.importer, b, target, args)
         self.emitter.outs = node.outputs
         keywords = {key: self.arguments(item, tracked) for key, item in node.kwargs.items()}

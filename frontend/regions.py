@@ -11,7 +11,7 @@ from typing import Any
 from mlir import ir
 
 from ..dialects.pb import Builder
-from .graph import Cond, Control, Graph, Scan
+from .graph import Cond, Control, Graph, Scan, While
 
 Emit = Callable[[Builder, list[ir.Value]], Sequence[ir.Value]]
 
@@ -23,6 +23,8 @@ def options(target: Control) -> Any:
             return places
         case Scan():
             return (target.consts, target.carries, target.length, target.reverse)
+        case While():
+            return (target.places, target.carries, target.max_steps)
 
 
 def emit(importer: Any, b: Builder, target: Control, args: list[ir.Value]) -> list[ir.Value]:
@@ -44,3 +46,10 @@ def emit(importer: Any, b: Builder, target: Control, args: list[ir.Value]) -> li
             inits, xs = args[consts : consts + carries], args[consts + carries :]
             run = calls(body, lambda given: [*given[consts:], *given[:consts]])
             return b.scan(args[:consts], inits, xs, length, reverse, run)
+        case While(condition, body, places, carries, max_steps):
+            count = len(args) - carries
+            test, step = (
+                calls(graph, lambda given, at=at: [*given[count:], *(given[i] for i in at)])
+                for graph, at in zip((condition, body), places, strict=True)
+            )
+            return b.while_loop(args[:count], args[count:], max_steps, test, step)

@@ -276,3 +276,89 @@ def cond(
     if fails:
         lowering.record(made.pop(count))
     return made
+
+
+# -- while -----------------------------------------------------------------------------
+
+
+def while_loop(
+    lowering: Lowering,
+    condition: ir.Block,
+    block: ir.Block,
+    consts: Sequence[Node],
+    inits: Sequence[Node],
+    max_steps: int | None,
+    message: str,
+) -> list[Node]:
+    """Carried beside the values: the number of steps if it has a bound, and the first error.
+
+    The test leaves in memory whether the loop wants another step.
+    """
+    test, body = Body(lowering, condition), Body(lowering, block)
+    count, carries = len(consts), len(inits)
+    (goes_on,) = test.results
+    starts = list(inits)
+    read = test.arguments[count:]
+    stepped = list(zip(body.results, body.arguments[count:], strict=True))
+    if max_steps is not None:
+        i64 = ir.IntegerType.get_signless(64)
+        number = body.stored((), i64)
+        stepped.append((body.lowering.one_more(number), number))
+        read = [*read, test.stored((), i64)]
+        starts.append(lowering.full((), i64, 0))
+    failures: list[tuple[Node, Node] | None] = [None, None]
+    fails = test.failed() is not None or body.failed() is not None
+    if fails:
+        starts.append(lowering.no_error())
+        for i, each in enumerate((test, body)):
+            before = each.stored((), lowering.i32)
+            found = each.failed()
+            failures[i] = (each.lowering.earlier(*([before, found] if found else [before])), before)
+
+    def emit(emission: Emission, places: Sequence[ir.Value], *tensors: ir.Value) -> None:
+        for value, place in zip(tensors[count:], places, strict=False):
+            copy_into(value, place)
+        running, status = places[-1], places[-2]
+        loop = scf.WhileOp([], [])
+        loop.operation.attributes[CONTROL] = ir.UnitAttr.get()
+        with ir.InsertionPoint(loop.before.blocks.append()):
+            _bind(test.arguments[:count], tensors[:count])
+            _bind(read, [_read(place, node) for place, node in zip(places, read, strict=False)])
+            written: list[Any] = [(goes_on, running, None)]
+            if failures[0] is not None:
+                written.append(_bound_status(failures[0], status))
+            test.emit(emission, written)
+            wanted = emission.from_memory(memref.load(running, []), goes_on.element)
+            if max_steps is not None:
+                steps = memref.load(places[carries], [])
+                limit = arith.ConstantOp(steps.type, max_steps).result
+                within = arith.cmpi(arith.CmpIPredicate.slt, steps, limit)
+                wanted = arith.andi(wanted, within)
+            scf.ConditionOp(wanted, [])
+        with ir.InsertionPoint(loop.after.blocks.append()):
+            _bind(body.arguments[:count], tensors[:count])
+            written = []
+            for (new, old), place in zip(stepped, places, strict=False):
+                _bind([old], [_read(place, old)])
+                written.append((new, place, old))
+            if failures[1] is not None:
+                written.append(_bound_status(failures[1], status))
+            body.emit(emission, written)
+            scf.YieldOp([])
+
+    types = [*_types(starts), ((), goes_on.element)]
+    sources = [*consts, *starts]
+    made = lowering.in_memory(types, sources, emit, share=(count, len(starts)))
+    running = made.pop()
+    if fails:
+        lowering.record(made.pop())
+    if max_steps is not None:
+        lowering.fail_if(running, message)
+    return made[:carries]
+
+
+def _bound_status(nodes: tuple[Node, Node], place: ir.Value) -> tuple[Node, ir.Value, Node]:
+    new, old = nodes
+    assert isinstance(old, Stored)
+    old.tensor = _read(place, old)
+    return new, place, old

@@ -5,10 +5,8 @@ A rule gets the operands as nodes and returns the node of its result. Nothing is
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,24 +17,15 @@ from . import control
 from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
+from .error_status import Errors, ErrorSite
 from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
 from .loop_graph import Graph, Monoid, Node, Part, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, element, width
 from .sorting import argsorted
 
-_NO_ERROR = 2**31 - 1
 #: From this many terms on, a sum is made in two steps.
 _LONG_SUM = 2048
-
-
-@dataclass(frozen=True)
-class ErrorSite:
-    """A check that may fail at run time; its number plus one is the status."""
-
-    kind: str
-    message: str
-    location: ir.Location
 
 
 def _lowest(type_: ir.Type) -> float | int:
@@ -54,17 +43,16 @@ def _reassociated_sum(m: Scalars, x: ir.Value, y: ir.Value) -> ir.Value:
 
 SUM = Monoid("sum", lambda _: 0, _reassociated_sum)
 MAXIMUM = Monoid("maximum", _lowest, lambda m, x, y: m.maximum(x, y))
-_FIRST_ERROR = Monoid("first_error", lambda _: _NO_ERROR, lambda _, x, y: arith.minsi(x, y))
 
 
-class Lowering:
+class Lowering(Errors):
     """The graph of one function, built op by op."""
 
     def __init__(self, vector_bytes: int, errors: list[ErrorSite] | None = None) -> None:
         self.vector_bytes = vector_bytes
         self.graph = Graph()
         self.errors: list[ErrorSite] = [] if errors is None else errors
-        self._error_flags: list[Node] = []
+        self.error_flags: list[Node] = []
         self.location = ir.Location.unknown()
         self.i32 = ir.IntegerType.get_signless(32)
 
@@ -148,6 +136,15 @@ class Lowering:
 
     def scan(self, *loop: Any) -> list[Node]:
         return control.scan(self, *loop)
+
+    def while_loop(self, *loop: Any) -> list[Node]:
+        return control.while_loop(self, *loop)
+
+    def one_more(self, number: Node) -> Node:
+        def plus_one(emission: Emission, value: ir.Value) -> ir.Value:
+            return arith.addi(value, emission.scalars.constant(value.type, 1))
+
+        return self.pointwise((), number.element, [(number, ())], plus_one)
 
     def cond(self, blocks: Sequence[ir.Block], pred: Node, args: Sequence[Node]) -> list[Node]:
         return control.cond(self, blocks, pred, args)
@@ -313,69 +310,6 @@ class Lowering:
 
     def argsort(self, x: Node, along: int, descending: bool) -> Node:
         return argsorted(self, x, along, descending)
-
-    def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
-        """x made safe for a dimension of `size`; records an error where it was not."""
-        kind, _, text = message.partition(": ")
-        self.errors.append(ErrorSite(kind, text, self.location))
-        status = len(self.errors)
-        at = identity(len(x.shape))
-
-        def wrapped(m: Scalars, index: ir.Value) -> ir.Value:
-            if not wrap:
-                return index
-            negative = m.compare("lt", index, m.constant(index.type, 0))
-            return m.select(negative, m.add(index, m.constant(index.type, size)), index)
-
-        def clamped(emission: Emission, index: ir.Value) -> ir.Value:
-            m = emission.scalars
-            low, high = (m.constant(index.type, n) for n in (0, max(size - 1, 0)))
-            return arith.minsi(arith.maxsi(wrapped(m, index), low), high)
-
-        def flag(emission: Emission, index: ir.Value) -> ir.Value:
-            m, index = emission.scalars, wrapped(emission.scalars, index)
-            good = m.all(
-                m.compare("ge", index, m.constant(index.type, 0)),
-                m.compare("lt", index, m.constant(index.type, size)),
-            )
-            none, error = (m.constant(self.i32, n) for n in (_NO_ERROR, status))
-            return m.select(good, none, error)
-
-        flags = self.pointwise(x.shape, self.i32, [(x, at)], flag, 4)
-        self._error_flags.append(self.reduce(flags, range(len(x.shape)), _FIRST_ERROR))
-        return self.pointwise(x.shape, x.element, [(x, at)], clamped, 4)
-
-    def record(self, flag: Node) -> None:
-        """A status of its own, that of a loop or branch, counts like a check."""
-        self._error_flags.append(flag)
-
-    def no_error(self) -> Node:
-        return self.full((), self.i32, _NO_ERROR)
-
-    def earlier(self, *flags: Node) -> Node:
-        """The first of several errors."""
-
-        def first(_: Emission, *values: ir.Value) -> ir.Value:
-            return functools.reduce(arith.minsi, values)
-
-        return self.pointwise((), self.i32, [(flag, ()) for flag in flags], first)
-
-    def first_error(self) -> Node | None:
-        """The first error so far, or None if nothing can go wrong."""
-        return self.earlier(*self._error_flags) if self._error_flags else None
-
-    def status(self) -> Node | None:
-        """The status of the call, or None if nothing can go wrong."""
-        found = self.first_error()
-        if found is None:
-            return None
-
-        def or_zero(emission: Emission, value: ir.Value) -> ir.Value:
-            m = emission.scalars
-            none = m.compare("eq", value, m.constant(self.i32, _NO_ERROR))
-            return m.select(none, m.constant(self.i32, 0), value)
-
-        return self.pointwise((), self.i32, [(found, ())], or_zero)
 
 
 def result_type(op: Any) -> tuple[Shape, ir.Type]:

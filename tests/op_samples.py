@@ -605,7 +605,6 @@ WITHOUT_SAMPLE = {
     "pb.linear_call": "declared and verified; rules come with custom derivatives",
     "pb.checkpoint": "declared and verified; rules come with rematerialisation",
     "pb.barrier": "declared and verified; rules come with rematerialisation",
-    "pb.while": "declared and verified; rules come with control flow",
     "pb.yield": "ends a region",
     "pb.random_bits": "declared and verified; rules come with random numbers",
 }

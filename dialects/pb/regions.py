@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlir import ir
 
-from .opdef import ZERO, Op, Tangent
+from . import _pb_ops_gen as gen
+from .opdef import ZERO, Batched, Op, Tangent
 from .transforms import functions
+from .transforms.vmap import batch_body
+from .types import is_float
 
 if TYPE_CHECKING:
     from .builder import Builder
@@ -96,3 +99,30 @@ def masked_body(
         made = op.masked(b, mask, [environment[operand] for operand in op.operands])
         environment.update(zip(op.results, made, strict=True))
     return [environment[value] for value in functions.returned(block)]
+
+
+def stopped(b: Builder, mask: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+    """Values for a body that only counts where `mask` holds: elsewhere without a derivative.
+
+    What such a body makes of them there, a NaN perhaps, then never meets a cotangent.
+    """
+    return [b.chosen(mask, x, b.stop_gradient(x)) if is_float(x) else x for x in values]
+
+
+def batched_body(
+    b: Builder,
+    op: Op,
+    emit: Callable[[Builder, list[ir.Value]], Sequence[ir.Value]],
+    types: Sequence[ir.Type],
+    size: int,
+    operands: Sequence[Batched],
+) -> list[Batched]:
+    """What `emit` writes for one example, for all of them; written beside `op` and erased."""
+    at = ir.InsertionPoint(op.operation)
+    scratch = ir.Operation.create("pb.checkpoint", regions=1, loc=b.location, ip=at)
+    block = scratch.regions[0].blocks.append(*types, arg_locs=[b.location] * len(types))
+    inner = type(b)(ir.InsertionPoint(block), b.location)
+    gen.YieldOp(list(emit(inner, list(block.arguments))), loc=b.location, ip=inner.ip)
+    outs = batch_body(b, block, size, list(operands))
+    scratch.erase()
+    return outs

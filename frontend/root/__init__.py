@@ -29,6 +29,7 @@ _PUBLIC = {
     "cond": "frontend.control",
     "fori_loop": "frontend.control",
     "scan": "frontend.control",
+    "while_loop": "frontend.control",
     "jit": "frontend.jit",
     "compile": "frontend.compile",
     "load": "runtime",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pullback import CaptureError
 from torch._higher_order_ops.scan import scan as torch_scan
+from torch._higher_order_ops.while_loop import while_loop as torch_while
 
 WEIGHT = torch.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=torch.float64)
 X = torch.tensor([0.3, -0.7], dtype=torch.float64)
@@ -50,6 +51,64 @@ def test_fori_loop() -> None:
     torch.testing.assert_close(pullback.fori_loop(3, 3, lambda i, c: c * i, X), X)
 
 
+def newton(x, max_steps=None):
+    """The square root, by as many steps as it takes."""
+
+    def step(y):
+        return (y + x / y) / 2
+
+    return pullback.while_loop(lambda y: (y * y - x).abs() > 1e-12 * x, step, x, max_steps)
+
+
+def test_while_loop() -> None:
+    x = torch.tensor(7.0, dtype=torch.float64)
+    torch.testing.assert_close(newton(x), x.sqrt())
+    torch.testing.assert_close(pullback.jvp(newton, (x,), (x,))[1], x.sqrt() / 2)
+    xs = torch.tensor([2.0, 7.0, 1e6], dtype=torch.float64)
+    torch.testing.assert_close(pullback.vmap(newton)(xs), xs.sqrt())
+    bounded = lambda x: newton(x, max_steps=40)  # noqa: E731
+    found = pullback.vmap(pullback.grad(bounded))(xs)
+    torch.testing.assert_close(found, 0.5 / xs.sqrt())
+
+
+def test_while_loop_without_a_bound_has_no_gradient() -> None:
+    with pytest.raises(pullback.NotDifferentiableError) as caught:
+        pullback.grad(newton)(torch.tensor(7.0))
+    assert "test_control.py:" in line_of(caught.value)
+    assert "max_steps" in str(caught.value)
+
+
+def test_exceeding_max_steps() -> None:
+    x = torch.tensor([7.0, 1e6], dtype=torch.float64)
+    few = lambda x: newton(x, max_steps=6)  # noqa: E731
+    torch.testing.assert_close(pullback.jit(few)(x[0]), x[0].sqrt())
+    for call in (
+        lambda: pullback.jit(few)(x[1]),
+        lambda: pullback.grad(few)(x[1]),
+        lambda: pullback.vmap(few)(x),
+        lambda: pullback.vmap(pullback.grad(few))(x),
+    ):
+        with pytest.raises(RuntimeError, match=r"more than 6 steps .test_control\.py:"):
+            call()
+
+
+def test_while_in_a_branch_not_taken_does_not_run() -> None:
+    def f(x):
+        return pullback.cond(x > 0, newton, lambda x: x, x)
+
+    xs = torch.tensor([4.0, -1.0], dtype=torch.float64)
+    expected = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    torch.testing.assert_close(pullback.vmap(f)(xs), expected)
+
+
+def test_fori_loop_with_tensors_for_bounds() -> None:
+    def f(n):
+        return pullback.fori_loop(1, n, lambda i, c: c * i, 1)
+
+    assert pullback.jit(f)(torch.tensor(6)).item() == 120
+    assert pullback.vmap(f)(torch.tensor([1, 3, 6])).tolist() == [1, 2, 120]
+
+
 def test_carries_of_other_dtypes() -> None:
     def f(x):
         def step(carry, _):
@@ -86,9 +145,12 @@ def test_torch_operators() -> None:
     def f(x, xs):
         carry, ys = torch_scan(lambda c, x: ((c * x).sin(), {"y": c + x}), x, xs, reverse=True)
         chosen = torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,))
-        return carry, ys["y"], chosen
+        loop = torch_while(lambda n, x: n < 3, lambda n, x: (n + 1, x * 2), (torch.tensor(0), x))
+        return carry, ys["y"], chosen, loop
 
-    carry, ys, chosen = pullback.jit(f)(X, XS)
+    carry, ys, chosen, (n, x) = pullback.jit(f)(X, XS)
+    assert n.item() == 3
+    torch.testing.assert_close(x, X * 8)
     c, expected = X, []
     for x in reversed(XS):
         expected.append(c + x)
@@ -147,12 +209,10 @@ def line_of(error: CaptureError) -> str:
         (lambda: pullback.scan(lambda c, x: (c, x), X), "needs xs, or a length"),
         (lambda: pullback.cond(X > 0, torch.sin, torch.cos, X), "one truth value, not bool[2]"),
         (lambda: pullback.cond(X.sum() > 0, torch.sum, torch.cos, X), "branches of cond return"),
-        (
-            lambda: pullback.vmap(lambda n: pullback.fori_loop(0, n, lambda i, c: c + i, 0))(
-                torch.tensor([1, 2])
-            ),
-            "bounds that are known",
-        ),
+        (lambda: pullback.while_loop(lambda c: c > 0, lambda c: c, X), "truth value, not bool[2]"),
+        (lambda: pullback.while_loop(lambda c: c.sum(), lambda c: c, X), "value, not f64[]"),
+        (lambda: pullback.while_loop(lambda c: c.any(), lambda c: c + 1.5, 1), "different types"),
+        (lambda: pullback.while_loop(torch.any, lambda c: c, X, max_steps=-1), "max_steps"),
     ],
 )
 def test_wrong_uses(call, text: str) -> None:

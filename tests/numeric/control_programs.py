@@ -70,7 +70,24 @@ def loop_in_branch(scan, cond, x: Tensor) -> Tensor:
     return cond(x[1] < 0, on_true, torch.sin, x)
 
 
-PROGRAMS = [recurrence, backward, nested, branch, branch_in_loop, loop_in_branch]
+def data_dependent(scan, cond, x: Tensor) -> Tensor:
+    """A while loop whose steps differ among examples; unrolled with a mask."""
+
+    def more(h):
+        return h.square().sum() < 9.0
+
+    def step(h):
+        return h + h.sin() * x.cos()
+
+    if scan is pullback.scan:
+        return pullback.while_loop(more, step, x, max_steps=6)
+    h = x
+    for _ in range(6):
+        h = torch.where(more(h), step(h), h)
+    return h
+
+
+PROGRAMS = [recurrence, backward, nested, branch, branch_in_loop, loop_in_branch, data_dependent]
 
 
 def ours(program) -> Function:

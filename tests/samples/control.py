@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from mlir import ir
 
 from .making import Sample, normal
 
@@ -178,3 +179,70 @@ CONDS = [
 ]
 
 CONTROL = {"pb.scan": SCANS, "pb.cond": CONDS}
+
+# -- while -----------------------------------------------------------------------------
+
+
+def doubling(b, limit, x, max_steps=9):
+    """Doubles until a sum is large; the number of steps depends on the data."""
+
+    def condition(b, arguments):
+        limit, x, n = arguments  # noqa: RUF059
+        return [b.compare("lt", b.reduce_sum(b.mul(x, x), [0]), limit)]
+
+    def body(b, arguments):
+        limit, x, n = arguments  # noqa: RUF059
+        return [b.add(x, b.mul(x, b.sin(x))), b.add(n, b.full_like(n, 1))]
+
+    i64 = ir.IntegerType.get_signless(64, x.context)
+    x, n = b.while_loop([limit], [x, b.full((), 0, i64)], max_steps, condition, body)
+    return reduced(b, x, b.convert(n, x.type.element_type))
+
+
+def doubling_torch(limit, x):
+    n = torch.zeros((), dtype=x.dtype)
+    while (x * x).sum() < limit:
+        x = x + x * torch.sin(x)
+        n = n + 1
+    return joined(x, n)
+
+
+def in_a_scan(b, limits, x):
+    """A loop in a loop, with a branch in it."""
+
+    def condition(b, arguments):
+        limit, x = arguments
+        return [b.compare("lt", b.reduce_max(x, [0]), limit)]
+
+    def body(b, arguments):
+        limit, x = arguments
+        pred = b.compare("lt", b.reduce_sum(x, [0]), limit)
+        return b.cond(
+            pred, [x], lambda b, v: [b.add(v[0], b.exp(v[0]))], lambda b, v: [b.add(v[0], v[0])]
+        )
+
+    def step(b, arguments):
+        x, limit = arguments
+        (x,) = b.while_loop([limit], [x], 7, condition, body)
+        return [x, x]
+
+    return reduced(b, *b.scan([], [x], [limits], 3, False, step))
+
+
+def in_a_scan_torch(limits, x):
+    ys = []
+    for limit in limits:
+        while x.max() < limit:
+            x = x + x.exp() if x.sum() < limit else x + x
+        ys.append(x)
+    return joined(x, *ys)
+
+
+WHILES = [
+    *(
+        Sample(doubling, doubling_torch, (np.array(limit), np.array([0.9, 1.1])))
+        for limit in (0.5, 7.1, 20.3)
+    ),
+    Sample(in_a_scan, in_a_scan_torch, (np.array([0.1, 1.3, 4.7]), np.array([0.2, 0.6]))),
+]
+CONTROL["pb.while"] = WHILES

@@ -14,6 +14,7 @@ from . import (
     selection,
     sorting,
     structure,
+    while_loop,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "selection",
     "sorting",
     "structure",
+    "while_loop",
 ]

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..build.control import Emit
+from ..build.control import Emit, types_of
 from ..families import at_dim, splat
 from ..interpret import evaluate_block
 from ..opdef import Batched, Tangent, register
 from ..regions import (
     Region,
+    batched_body,
     chosen,
     inverted,
     literal,
@@ -29,6 +30,7 @@ from ..regions import (
     nonzero,
     real,
     spread,
+    stopped,
 )
 from ..transforms import functions
 from ..transforms.jvp import push_forward
@@ -161,26 +163,18 @@ class Cond(Region):
 
     def both_batched(self, b: Builder, size: int, operands: Sequence[Batched]) -> Sequence[Batched]:
         """Both branches for all examples; written for one, in a region that is then batched."""
-        scratch: Any = gen.CondOp(
-            [], self.pred, [], loc=b.location, ip=ir.InsertionPoint(self.operation)
-        )
-        one = scratch.operation.regions[0].blocks.append(
-            *(value.type for value in self.operands), arg_locs=[b.location] * len(operands)
-        )
-        inner = type(b)(ir.InsertionPoint(one), b.location)
-        pred, *args = one.arguments
-        gen.YieldOp(self.flattened(inner, pred, args), loc=b.location, ip=inner.ip)
-        outs = batch_body(b, one, size, operands)
-        scratch.operation.erase()
-        return outs
+
+        def emit(b: Builder, given: list[ir.Value]) -> list[ir.Value]:
+            return self.flattened(b, given[0], given[1:])
+
+        return batched_body(b, self, emit, types_of(self.operands), size, operands)
 
     def flattened(self, b: Builder, pred: ir.Value, args: Sequence[ir.Value]) -> list[ir.Value]:
         """Both branches, and a choice among their results."""
         outs = []
         for block, mask in zip(self.blocks(), (pred, b.negated(pred)), strict=True):
             location = b.location
-            stopped = [b.chosen(mask, x, b.stop_gradient(x)) if is_float(x) else x for x in args]
-            outs.append(masked_body(b, block, mask, stopped))
+            outs.append(masked_body(b, block, mask, stopped(b, mask, args)))
             b.location = location
         return [b.chosen(pred, x, y) for x, y in zip(*outs, strict=True)]
 

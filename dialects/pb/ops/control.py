@@ -50,11 +50,6 @@ class Checkpoint(Op):
     reserved, pure = True, False
 
 
-@register(gen.WhileOp)
-class While(Op):
-    reserved, pure = True, False
-
-
 @register(gen.RandomBitsOp)
 class RandomBits(Op):
     reserved, pure = True, False
