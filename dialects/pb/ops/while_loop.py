@@ -8,7 +8,7 @@ the loop runs while any example wants to; those that are finished keep what they
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlir import ir
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 @register(gen.WhileOp)
 class While(Region):
+    without: ClassVar[dict[str, str]] = {"transpose": "reversed as a scan of max_steps steps"}
+
     def bound(self) -> int | None:
         return None if self.max_steps is None else self.max_steps.value
 
