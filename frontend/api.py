@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from inspect import Signature
 from types import MethodType
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from . import batching, checks, transforms
 from .capture import Recorder, current
 from .checks import Argnums
+from .imported import callable_of
 from .state import graph_name
 
 Function = Callable[..., Any]
@@ -28,6 +30,8 @@ class Transformed:
     of the same ``kind`` made from the same ``func``; ``shown`` are those worth printing.
     """
 
+    __signature__: Signature | None  # where it takes other arguments than ``func``
+
     def __init__(
         self,
         kind: str,
@@ -36,8 +40,6 @@ class Transformed:
         record: Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Any],
         **shown: Any,
     ) -> None:
-        if not callable(func):
-            raise TypeError(f"{kind}: expected a function, got {type(func).__name__}")
         functools.update_wrapper(self, func, updated=())
         self.graph_name = f"{kind}_{graph_name(func)}"
         self.text = _text(kind, func, shown)
@@ -80,6 +82,7 @@ def _positional_only(kind: str, kwargs: dict[str, Any]) -> None:
 
 def grad(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """The gradient of a function with a scalar result, with respect to ``argnums``."""
+    func = callable_of(func, "grad")
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found, value = transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
@@ -90,6 +93,7 @@ def grad(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Functio
 
 def grad_and_value(func: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """As ``grad``; returns (gradient, value), or (gradient, (value, aux))."""
+    func = callable_of(func, "grad_and_value")
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return transforms.grad_and_value(recorder, func, argnums, has_aux, args, kwargs)
@@ -109,6 +113,7 @@ def vmap(
 
     ``randomness`` is checked and changes nothing: the compiled code draws no random numbers.
     """
+    func = callable_of(func, "vmap")
     checks.vmap_options(randomness, chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -130,6 +135,7 @@ def jacrev(
     _preallocate_and_copy: bool = False,
 ) -> Function:
     """The Jacobian by reverse mode, ``chunk_size`` rows at once."""
+    func = callable_of(func, "jacrev")
     checks.chunk_size("jacrev", chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -149,6 +155,7 @@ def jacfwd(
     chunk_size: int | None = None,
 ) -> Function:
     """The Jacobian by forward mode, ``chunk_size`` columns at once (torch's has no such option)."""
+    func = callable_of(func, "jacfwd")
     checks.chunk_size("jacfwd", chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -170,6 +177,7 @@ def hessian(func: Function, argnums: Argnums = 0, *, chunk_size: int | None = No
 
 def functionalize(func: Function, *, remove: str = "mutations") -> Function:
     """``func``, compiled: in-place writes and views are always resolved, whatever ``remove``."""
+    func = callable_of(func, "functionalize")
     checks.functionalize_option(remove)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -187,6 +195,7 @@ def jvp(
     has_aux: bool = False,
 ) -> Any:
     """(output, tangent of the output), and aux with ``has_aux``."""
+    func = callable_of(func, "jvp")
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return transforms.jvp_call(recorder, func, *args, strict=strict, has_aux=has_aux)
@@ -196,19 +205,18 @@ def jvp(
 
 def vjp(func: Function, *primals: Any, has_aux: bool = False) -> Any:
     """(output, vjp_fn), and aux with ``has_aux``; ``vjp_fn`` may be called many times."""
+    func = callable_of(func, "vjp")
     recorder = current()
     if recorder is None:
         from .linear import vjp_at
 
         return vjp_at(func, primals, has_aux)
-    inner, wrt = transforms.vjp(recorder, func, primals, None, has_aux)
-    output = tree_unflatten(inner.outputs(), inner.spec)
-    vjp_fn = transforms.vjp_function(inner, wrt, tree_flatten(primals)[1])
-    return (output, vjp_fn, inner.aux) if has_aux else (output, vjp_fn)
+    return transforms.vjp_call(recorder, func, primals, has_aux)
 
 
 def linearize(func: Function, *primals: Any) -> tuple[Any, Function]:
     """(output, jvp_fn): ``jvp_fn`` maps tangents of the primals to tangents of the output."""
+    func = callable_of(func, "linearize")
     recorder = current()
     if recorder is None:
         from .linear import linearize_at

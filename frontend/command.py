@@ -1,4 +1,4 @@
-"""The texts of the command line as Python values: FILE.py:FUNCTION, --transform, --arg.
+"""The texts of the command line as Python values: FILE.py:FUNCTION and --arg.
 
 ``tools/cli.py`` parses options with these and goes on in ``compile.py``.
 """
@@ -18,13 +18,10 @@ from typing import Any
 import torch
 
 from ..dialects.errors import CaptureError
-from . import api
+from . import forms, imported
+from .expression import apply
 from .trace import parameters_of
 
-TRANSFORMS = {
-    name: getattr(api, name)
-    for name in ("grad", "grad_and_value", "vmap", "jacrev", "jacfwd", "hessian")
-}
 _DTYPES = {
     "f32": torch.float32,
     "f64": torch.float64,
@@ -61,17 +58,53 @@ def resolve(
         if arguments:
             raise CaptureError("--arg and an example-inputs function exclude each other")
         args, kwargs = example_inputs(namespace, inputs)
+    elif not arguments and (known := forms.examples(transformed)) is not None:
+        args, kwargs = known
     else:
         args, kwargs = parse_arguments(arguments, transformed)
     return Job(transformed, args, kwargs, name or stem, transform or "")
 
 
 def load_function(target: str) -> tuple[Any, Callable[..., Any], str]:
-    """The module of FILE.py:FUNCTION, the function, and its last name."""
+    """The module of FILE.py:NAME or package.module:NAME, what has the name, and its last name.
+
+    NAME is a function, a torch.nn.Module, a GraphModule or an ExportedProgram; FILE.pt2 alone is
+    the program that torch.export.save wrote there.
+    """
+    if target.endswith(".pt2"):
+        program = imported.load(target)
+        return None, program, re.sub(r"\W", "_", program.graph_name)
     file, separator, path = target.rpartition(":")
     if not separator or not path:
-        raise CaptureError(f"{target!r} is not of the form FILE.py:FUNCTION")
+        raise CaptureError(f"{target!r} is not of the form FILE.py:FUNCTION, or FILE.pt2")
+    module = _module(file)
+    found: Any = module
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise CaptureError(f"{file} has no {path}", help=_choices(module))
+        found = getattr(found, part)
+    if isinstance(found, type):
+        raise CaptureError(
+            f"{target} is a class", help=f"make one in the file, model = {path}(...), and name that"
+        )
+    if not callable(found):
+        raise CaptureError(f"{target} is a {type(found).__name__}, not a function")
+    return module, imported.callable_of(found, target), path.rpartition(".")[2]
+
+
+def _module(file: str) -> Any:
     source = Path(file).resolve()
+    if not source.is_file() and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", file):
+        folder = str(Path.cwd())
+        sys.path.insert(0, folder)  # as python -m would
+        try:
+            if importlib.util.find_spec(file) is not None:
+                return importlib.import_module(file)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{file}.".startswith(f"{error.name}."):
+                raise
+        finally:
+            sys.path.remove(folder)
     if not source.is_file():
         raise CaptureError(f"there is no file {file}")
     name = source.stem
@@ -85,14 +118,7 @@ def load_function(target: str) -> tuple[Any, Callable[..., Any], str]:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(source.parent))
-    found: Any = module
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise CaptureError(f"{file} has no {path}", help=_choices(module))
-        found = getattr(found, part)
-    if not callable(found):
-        raise CaptureError(f"{target} is a {type(found).__name__}, not a function")
-    return module, found, path.rpartition(".")[2]
+    return module
 
 
 def _choices(module: Any) -> str:
@@ -102,48 +128,6 @@ def _choices(module: Any) -> str:
         if inspect.isfunction(value) and value.__module__ == module.__name__
     ]
     return "functions in the file: " + (", ".join(own) or "none")
-
-
-def apply(text: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The transform ``text``, in which ``f`` is the function and nothing else is known."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError as error:
-        raise CaptureError(f"--transform {text!r} is not Python: {error.msg}") from None
-    result = _evaluate(tree.body, text, function)
-    if not callable(result):
-        raise CaptureError(f"--transform {text!r} is not a function")
-    return result
-
-
-def _evaluate(node: ast.expr, text: str, function: Callable[..., Any]) -> Any:
-    def value(child: ast.expr) -> Any:
-        return _evaluate(child, text, function)
-
-    match node:
-        case ast.Name("f"):
-            return function
-        case ast.Name(name) if name in TRANSFORMS:
-            return TRANSFORMS[name]
-        case ast.Constant(constant):
-            return constant
-        case ast.Tuple(elements):
-            return tuple(map(value, elements))
-        case ast.List(elements):
-            return list(map(value, elements))
-        case ast.Dict(keys, values) if None not in keys:
-            pairs = zip(keys, values, strict=True)
-            return {value(key): value(item) for key, item in pairs if key is not None}
-        case ast.UnaryOp(ast.USub(), operand):
-            return -value(operand)
-        case ast.Call(ast.Name(name), arguments, keywords) if name in TRANSFORMS:
-            named = {k.arg: value(k.value) for k in keywords if k.arg is not None}
-            return TRANSFORMS[name](*map(value, arguments), **named)
-    part = ast.get_source_segment(text.strip(), node) or text
-    raise CaptureError(
-        f"--transform does not understand {part!r}",
-        help=f"it may use f, numbers, tuples and {', '.join(TRANSFORMS)}",
-    )
 
 
 def parse_arguments(
@@ -158,7 +142,11 @@ def parse_arguments(
             raise CaptureError(f"--arg {text!r} is not of the form name=dtype[shape] or name=value")
         steps: list[Any] = [root.group(1), *_steps(path[root.end() :].strip(), text)]
         _place(tree, steps, _value(value.strip(), text), text)
-    return _bind(function, {name: _collect(value, name) for name, value in tree.items()})
+    given = {name: _collect(value, name) for name, value in tree.items()}
+    state = forms.state_of(function)
+    if state is not None and "params" not in given:
+        given = {"params": state} | given
+    return _bind(function, given)
 
 
 def _steps(rest: str, text: str) -> list[Any]:
@@ -236,7 +224,7 @@ def _bind(
 def example_inputs(namespace: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the file's own function gives: a tuple, a dict, or one argument."""
     function = getattr(namespace, name, None)
-    if not callable(function):
+    if not callable(function) or namespace is None:
         raise CaptureError(f"the file has no function {name}", help=_choices(namespace))
     given = function()
     if isinstance(given, tuple):

@@ -25,6 +25,7 @@ from ..runtime import Function, load
 from . import pytree, reach
 from .api import Transformed
 from .graph import Value, dtype_name
+from .imported import callable_of
 from .importer import import_graph
 from .location import of_function
 from .state import graph_name
@@ -84,6 +85,7 @@ def lower(
     """Everything before the pipeline. ``transform`` overrides the text in the manifest."""
     if params not in ("args", "embed", "file"):
         raise ValueError(f"params must be 'args', 'embed' or 'file', got {params!r}")
+    fn = callable_of(fn, "compile")
     name = symbol(name or graph_name(fn))
     traced = trace(fn, args, kwargs)
     leaves, spec = tree_flatten((args, kwargs))

@@ -27,6 +27,7 @@ from ..dialects.errors import CaptureError
 from . import reach
 from .capture import current
 from .guards import Plan, tensor_key
+from .imported import callable_of
 from .location import here, of_function
 from .program import Program
 from .state import graph_name
@@ -248,8 +249,7 @@ class Jit:
     options = ()
 
     def __init__(self, func: Callable[..., Any]) -> None:
-        if not callable(func):
-            raise TypeError(f"jit: expected a function, got {type(func).__name__}")
+        func = callable_of(func, "jit")
         functools.update_wrapper(self, func, updated=())
         self.func = func
         self.graph_name = graph_name(func)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,39 @@ def _at(code: CodeType, instruction: int) -> Location:
     return Location(code.co_filename, line, column, code.co_name)
 
 
+_TRACED_LINE = re.compile(r'File "(.+?)", line (\d+), in (\S+)')
+
+
+def _of_graph_module(frame: FrameType) -> Location | None:
+    """In the generated code of a torch.fx.GraphModule: the line that its node was traced from."""
+    if not frame.f_code.co_filename.startswith("<eval_with_key>"):
+        return None
+    return _of_node(frame) or _of_generated(frame.f_code)
+
+
+def _of_node(frame: FrameType) -> Location | None:
+    module = frame.f_locals.get("self")
+    if not isinstance(module, torch.fx.GraphModule):
+        return None
+    lines = getattr(module, "_lineno_map", None) or {}
+    line = frame.f_lineno - (getattr(module, "_prologue_start", None) or 0)
+    number = lines.get(line)
+    nodes = list(module.graph.nodes)
+    if number is None or number >= len(nodes):
+        return None
+    trace = nodes[number].meta.get("stack_trace") or ""
+    for file, at, function in reversed(_TRACED_LINE.findall(trace)):
+        if not file.startswith(_FOREIGN):
+            return Location(file, int(at), 1, function)
+    return None
+
+
+def _of_generated(code: CodeType) -> Location | None:
+    """Generated code whose name says which function it was traced from."""
+    found = re.fullmatch(r"<eval_with_key>\.\d+ from (.+):(\d+) in (.+)", code.co_filename)
+    return Location(found[1], int(found[2]), 1, found[3]) if found else None
+
+
 def of_function(function: object) -> Location:
     """Where a function is defined, for graphs and for functions that make no torch call."""
     inner: Any = inspect.unwrap(function) if callable(function) else function
@@ -79,7 +113,9 @@ def of_function(function: object) -> Location:
         inner = type(inner).forward
     code = getattr(inner, "__code__", None)
     if isinstance(code, CodeType) and _is_users(code):
-        return Location(code.co_filename, code.co_firstlineno, 1, code.co_name)
+        return _of_generated(code) or Location(
+            code.co_filename, code.co_firstlineno, 1, code.co_name
+        )
     return Location("<unknown>", 0, 0, getattr(function, "__name__", "<unknown>"))
 
 
@@ -104,7 +140,7 @@ def here(boundary: CodeType | None = None) -> Location:
         if code is _APPLY and inside:
             custom = frame.f_locals["cls"]
         if _is_users(code):
-            found.append(_at(code, frame.f_lasti))
+            found.append(_of_graph_module(frame) or _at(code, frame.f_lasti))
         if found and not inside:
             break
         frame = frame.f_back

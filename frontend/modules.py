@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from .api import Transformed
 from .capture import Recorder, current
+from .imported import Imported, callable_of
 
 State = dict[str, Any]
 
 
 def functional_call(
-    module: nn.Module,
+    module: Any,
     parameter_and_buffer_dicts: State | Sequence[State],
     args: Any = None,
     kwargs: dict[str, Any] | None = None,
@@ -32,6 +33,9 @@ def functional_call(
     ``args`` that is not a tuple is the only argument. Keys that are missing keep the module's
     tensors, unless ``strict``; tied weights change together, unless ``tie_weights`` is False.
     """
+
+    module = callable_of(module, "functional_call")
+    module = module.func if isinstance(module, Imported) else module
 
     def call(state: Any, args: Any, kwargs: Any) -> Any:
         return torch.func.functional_call(

@@ -33,6 +33,7 @@ from .guards import (
     contents,
     tensor_key,
 )
+from .imported import callable_of, is_exported
 
 ITEMS = 50_000
 LONG = 64  # collections of plain values longer than this are compared as a whole
@@ -107,6 +108,10 @@ def _default(function: Any, index: int) -> Any:
 
 def _keyword_default(function: Any, name: str) -> Any:
     return function.__kwdefaults__[name]
+
+
+def _imported(program: Any, _: Any) -> Any:
+    return callable_of(program, "import")
 
 
 def _type(obj: Any, _: Any) -> type:
@@ -224,7 +229,9 @@ def _walkable(obj: Any) -> bool:
         return not _of_library(name)
     if isinstance(obj, (functools.partial, MethodType, torch.nn.Module, list, tuple, dict, deque)):
         return True
-    return isinstance(obj, property) or not _of_library(type(obj).__module__) or _wraps(obj)
+    if isinstance(obj, property) or _wraps(obj) or is_exported(obj):
+        return True
+    return not _of_library(type(obj).__module__)
 
 
 def _wraps(obj: Any) -> bool:
@@ -261,6 +268,8 @@ def _children(obj: Any, used: frozenset[str]) -> Iterator[Child]:
     elif _wraps(obj):
         yield _slot, "options", obj.options, " (options)", _NONE
         yield _slot, "func", obj.func, "", _NONE
+    elif is_exported(obj):
+        yield _imported, None, _imported(obj, None), "", _NONE
     elif isinstance(obj, property):
         yield _slot, "fget", obj.fget, "", _NONE
     elif isinstance(obj, type):

@@ -19,7 +19,7 @@ from torch._functorch import apis, eager_transforms
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from . import api, autograd_functional, checks, transforms
+from . import api, autograd_functional, transforms
 from .batching import basis
 from .capture import Recorder, current
 from .checks import Argnums
@@ -91,15 +91,7 @@ def _vmap(
 def _vjp(
     func: Function, *primals: Any, argnums: Argnums | None = None, has_aux: bool = False
 ) -> Any:
-    """vjp, and for jacrev with respect to ``argnums``."""
-    if argnums is None:
-        return api.vjp(func, *primals, has_aux=has_aux)
-    inner, wrt = transforms.vjp(_recorder(), func, primals, argnums, has_aux)
-    numbers = checks.argnums_of(argnums, len(primals))
-    spec = tree_flatten(transforms.chosen(primals, _several(numbers)))[1]
-    pull = transforms.vjp_function(inner, wrt, spec)
-    output = tree_unflatten(inner.outputs(), inner.spec)
-    return (output, pull, inner.aux) if has_aux else (output, pull)
+    return transforms.vjp_call(_recorder(), func, primals, has_aux, argnums)
 
 
 def _jvp(
@@ -111,20 +103,7 @@ def _jvp(
     strict: bool = False,
     has_aux: bool,
 ) -> Any:
-    """jvp, and for jacfwd with respect to ``argnums``."""
-    if argnums is None:
-        return api.jvp(func, primals, tangents, strict=strict, has_aux=has_aux)
-    recorder = _recorder()
-    numbers = _several(checks.argnums_of(argnums, len(primals)))
-    checks.tangents(transforms.chosen(primals, numbers), tangents)
-    inner, wrt = transforms.jvp(recorder, func, primals, numbers, has_aux, strict)
-    outs, moved = inner.push(wrt, transforms.tangent_values(recorder, tangents, inner, wrt))
-    result = tree_unflatten(outs, inner.spec), tree_unflatten(moved, inner.spec)
-    return (*result, inner.aux) if has_aux else result
-
-
-def _several(numbers: Argnums) -> tuple[int, ...]:
-    return (numbers,) if isinstance(numbers, int) else numbers
+    return transforms.jvp_call(_recorder(), func, primals, tangents, strict, has_aux, argnums)
 
 
 def _bases(tensors: Any, numels: Any, chunk_size: int | None = None) -> Any:

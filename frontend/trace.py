@@ -157,8 +157,11 @@ def positional_names(fn: Callable[..., Any], count: int) -> list[str]:
 
 
 def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    """The parameters of the function under all transforms; None where Python cannot tell."""
-    inner = inspect.unwrap(fn)
+    """The parameters of the function under all transforms; None where Python cannot tell.
+
+    A transform whose result takes other arguments says so with a ``__signature__``.
+    """
+    inner = inspect.unwrap(fn, stop=lambda f: hasattr(f, "__signature__"))
     inner = inner.forward if isinstance(inner, torch.nn.Module) else inner
     try:
         return list(inspect.signature(inner).parameters.values())

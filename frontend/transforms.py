@@ -173,6 +173,28 @@ def vjp(
     return inner, list(range(len(where)))
 
 
+def vjp_call(
+    recorder: Recorder,
+    func: Function,
+    primals: tuple[Any, ...],
+    has_aux: bool = False,
+    argnums: Argnums | None = None,
+) -> Any:
+    """(output, vjp_fn), and aux; vjp_fn gives a tuple for all primals, or those of ``argnums``."""
+    inner, wrt = vjp(recorder, func, primals, argnums, has_aux)
+    spec = tree_flatten(chosen(primals, several(argnums, len(primals))))[1]
+    output, pull = tree_unflatten(inner.outputs(), inner.spec), vjp_function(inner, wrt, spec)
+    return (output, pull, inner.aux) if has_aux else (output, pull)
+
+
+def several(argnums: Argnums | None, count: int) -> tuple[int, ...]:
+    """The argument numbers as a tuple; None is all of them."""
+    if argnums is None:
+        return tuple(range(count))
+    numbers = checks.argnums_of(argnums, count)
+    return (numbers,) if isinstance(numbers, int) else numbers
+
+
 def vjp_function(inner: Recorded, wrt: list[int], spec: TreeSpec) -> Callable[..., Any]:
     def vjp_fn(cotangents: Any, *, retain_graph: bool = True, create_graph: Any = None) -> Any:
         leaves, given = tree_flatten(cotangents)
@@ -262,14 +284,17 @@ def jvp_call(
     tangents: Any,
     strict: bool,
     has_aux: bool,
+    argnums: Argnums | None = None,
 ) -> Any:
+    """(output, its tangent), and aux; ``tangents`` are for all primals, or for ``argnums``."""
     if not isinstance(primals, tuple):
         raise RuntimeError(
             f"{checks.JVP}: Expected primals to be a tuple. E.g. it should be valid to call "
             "f(*primals)."
         )
-    checks.tangents(primals, tangents)
-    inner, wrt = jvp(recorder, func, primals, None, has_aux, strict)
+    numbers = several(argnums, len(primals))
+    checks.tangents(chosen(primals, numbers), tangents)
+    inner, wrt = jvp(recorder, func, primals, numbers, has_aux, strict)
     outs, moved = inner.push(wrt, tangent_values(recorder, tangents, inner, wrt))
     result = tree_unflatten(outs, inner.spec), tree_unflatten(moved, inner.spec)
     return (*result, inner.aux) if has_aux else result

@@ -30,15 +30,25 @@ app = typer.Typer(
 )
 
 Function = Annotated[
-    str, typer.Argument(metavar="FILE.py:FUNCTION", help="The torch function, by file and name.")
+    str,
+    typer.Argument(
+        metavar="FILE.py:FUNCTION",
+        help="The torch function, by file and name. Also package.module:FUNCTION; the name may be "
+        "that of a torch.nn.Module, GraphModule or ExportedProgram. Or FILE.pt2, a program written "
+        "by torch.export.save, whose example inputs stand for --arg.",
+    ),
 ]
 Transform = Annotated[
     str | None,
     typer.Option(
         metavar="EXPRESSION",
-        help="What to compile, with `f` for FUNCTION: 'vmap(hessian(f), in_dims=(0,))'. "
-        "It may use grad, grad_and_value, vmap, jacrev, jacfwd and hessian. "
-        "Omitted: the function itself.",
+        help="What to compile, with `f` for FUNCTION, in any nesting: grad, grad_and_value, "
+        "jacrev, jacfwd, hessian (argnums, has_aux and chunk_size as in torch.func); vmap(f, "
+        "in_dims, out_dims, chunk_size=N); vjp(f) takes the primals and `ct`, and gives the output "
+        "and the cotangents of the primals; jvp(f) and linearize(f) take the primals and for "
+        "each, x, its tangent x_dot, and give the output and its tangent; functional(f) of a "
+        "module takes its parameters first, as `params`. Examples: 'vmap(hessian(f), "
+        "in_dims=(0,))', 'vjp(f, argnums=0)', 'grad(functional(f))'. Omitted: the function itself.",
     ),
 ]
 Args = Annotated[
