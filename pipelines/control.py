@@ -96,9 +96,11 @@ class Body:
             if origin in arguments and carried is not None:
                 # Old carried values may change places: all are read before any is written.
                 value = inner.copied(value, inner.empty(node.shape, node.element))
-            copies.append((value, place, carried))
-        for value, place, carried in sorted(copies, key=lambda copy: copy[2] is not None):
-            if carried is None:
+            # A value from outside is copied: stored, it would be made in this place right away
+            # (eliminate-empty-tensors), where another branch may have written before it is read.
+            copies.append((value, place, carried is None and origin not in arguments))
+        for value, place, here in sorted(copies, key=lambda copy: not copy[2]):
+            if here:
                 _store(value, place)
             else:
                 copy_into(value, place)

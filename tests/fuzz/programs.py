@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from .reference import REFERENCE
 from .statements import STATEMENTS
 
 SHAPES = [(), (2,), (3,), (2, 3), (3, 3), (1, 3), (2, 1, 3), (0, 3)]
@@ -86,7 +87,7 @@ class Program:
         wrap: Callable[[Any], Any] = lambda f: f,
         values: list[torch.Tensor] | None = None,
     ) -> Any:
-        names = {"torch": torch, "total": total, "like": like, "floats": floats}
+        names = {"torch": torch, "api": api, "total": total, "like": like, "floats": floats}
         exec(compile(self.source, FILE, "exec"), names)
         given = self.values() if values is None else values
         return wrap(names["make"](api))(*(value.clone() for value in given))
@@ -190,7 +191,11 @@ class Maker:
         rank = max(known[names["x"]].dim(), 1)
         names |= {"d": self.random.randrange(-rank, rank), "k": self.random.random() < 0.5}
         line = f"{target} = " + template.format(**names, t=target)
-        scope = {"torch": torch, **{name: value.clone() for name, value in known.items()}}
+        scope = {
+            "torch": torch,
+            "api": REFERENCE,
+            **{name: value.clone() for name, value in known.items()},
+        }
         try:
             exec(line, scope)
         except (RuntimeError, IndexError, TypeError, ValueError):

@@ -61,6 +61,16 @@ torch.zeros(2, dtype={x}.dtype); {t}[1] = {x}.sum(); {t}[0] = {t}[1] * 2
 {x}.exp().relu_()|torch.empty_like({x}).copy_({y})|{x}.new_zeros({x}.shape).add_({x}, alpha=2)
 {x} * 1; v = {t}.detach(); {t} = {t} * v|torch.where({x} > 0, {x}.sqrt(), {x} * 0.5)
 {x}.clone(); {t}.select({d}, 0).copy_({x}.sum({d}))|sum({x}.unbind({d}), start={x}.sum() * 0)
+api.cond({x}.sum() > 0, lambda u: u * 2, lambda u: u.sin(), {x})
+api.cond(({x} > 0).any(), lambda: {x} + {y}, lambda: {x} * {y})
+api.cond({x}.mean() > 0.1, lambda u, v: (u, v), lambda u, v: (v * u, u), {x}, {x} * 0.5)[1]
+api.scan(lambda c, u: (c * 0.5 + u, c + u), {x}.sum(0) * 0, {x})[0]
+api.scan(lambda c, u: (torch.tanh(c + u), c * u), {x}[0], {x})[1]
+api.scan(lambda c, u: (c * u.cos() + {y}.sum(), c), {x}[0] * 1, {x}, reverse={k})[1]
+api.scan(lambda c, _: (c * 0.5 + {x}, c.sum()), {x}, length=3)[1]
+api.fori_loop(0, 3, lambda i, c: torch.sin(c) + i * {x}, {x})
+api.fori_loop(1, 4, lambda i, c: c * 0.5 + {x}[..., i - 1], {x}[..., 0])
+api.fori_loop(0, 2, lambda i, c: api.cond(c.sum() > i, lambda u: u * 0.5, lambda u: u + 1, c), {x})
 """.replace("\n", "|")
     .strip("|")
     .split("|")
