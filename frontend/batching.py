@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from . import checks
+from . import checks, forbidden
 from .capture import Recorder
 from .graph import Basis, Graph, Value, Vmap
+from .state import Subgraph, View
 
 Function = Callable[..., Any]
 CHUNKS = 16  # each is code of its own; a smaller chunk_size than a 16th of the batch is made larger
@@ -50,21 +51,40 @@ def vmap(
         tensors_out = [leaf for leaf in out_leaves if isinstance(leaf, torch.Tensor)]
         return (out_leaves, out_spec, chosen_dims), tensors_out
 
-    inner = recorder.subgraph(func, examples, body)
+    inner = recorder.subgraph(func, examples, body, writes="kept", batched=len(where))
     out_leaves, out_spec, wanted = inner.result
-    graph = inner.graph
+    graph, written = inner.graph, inner.written
     of_tensors = [
         dim for leaf, dim in zip(out_leaves, wanted, strict=True) if isinstance(leaf, torch.Tensor)
     ]
-    at = _positions(graph, of_tensors, len(where), func)
+    of_writes = [None if write.input is None else mapped[write.input] for write in written]
+    at = _positions(graph, [*of_tensors, *of_writes], len(where), func)
     in_dims = (*mapped, *(-1 for _ in inner.captured))
     tensors = _mapped(recorder, graph, [*operands, *inner.captured], in_dims, at, size, chunk_size)
-    given = iter(
+    tensors = [
         tensor[0] if dim is None else tensor
-        for tensor, dim in zip(tensors, of_tensors, strict=True)
-    )
+        for tensor, dim in zip(tensors, [*of_tensors, *of_writes], strict=True)
+    ]
+    _pass_on(recorder, inner, [leaves[p] for p in where], tensors[len(of_tensors) :])
+    given = iter(tensors)
     final = [next(given) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves]
     return tree_unflatten(final, out_spec)
+
+
+def _pass_on(
+    recorder: Recorder, inner: Subgraph, arguments: list[torch.Tensor], new: list[torch.Tensor]
+) -> None:
+    """What the function wrote to its arguments, and to tensors around it, in the outer frame."""
+    states = [recorder.state_of(argument) for argument in arguments]
+    roots = [state.base if isinstance(state, View) else state for state in states]
+    for write, tensor in zip(inner.written, new, strict=True):
+        if write.input is None:
+            recorder.write(write.cell, recorder.read(tensor), write.unseen)
+            continue
+        root = roots[write.input]
+        if roots.count(root) > 1 or root.value in inner.captured:
+            raise recorder.error(*forbidden.WRITE_SHARED)
+        recorder.assign(arguments[write.input], tensor, write.unseen)
 
 
 def _positions(

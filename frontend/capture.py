@@ -62,11 +62,12 @@ class Recorder(Writes, TorchDispatchMode):
         super().__init__()
         self.origin = origin  # of calls that no line of the user's makes
         self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.main = self.frame = Frame(None)
+        self.main = self.frame = Frame(None, "kept")
         self.states: dict[int, Cell | View] = {}
         self.kept: list[torch.Tensor] = []  # keeps the ids of ``states`` valid
         self.hidden: dict[int, Hidden] = {}
         self.literals: dict[int, np.ndarray] = {}
+        self.large_literals: dict[int, torch.Tensor] = {}
         self.just_made: torch.Tensor | None = None
         self.paused = False
         self.bases = 0
@@ -246,7 +247,11 @@ class Recorder(Writes, TorchDispatchMode):
     def literal(self, real: torch.Tensor) -> torch.Tensor:
         """``torch.tensor(...)`` in the body: a constant, read without running a kernel."""
         if real.numel() * real.element_size() > LITERAL_BYTES:
-            return self.stand_in(real, literal=True)
+            fake = self.fake(real.shape, real.dtype)
+            # a cell of its own: what is written to the literal stays in this call
+            self.define(fake, self.local(self.states[id(self.stand_in(real, True))].value))
+            self.large_literals[id(fake)] = real
+            return fake
         return self.constant(read_memory(real))
 
     def constant(self, data: np.ndarray) -> torch.Tensor:
@@ -258,9 +263,8 @@ class Recorder(Writes, TorchDispatchMode):
 
     def known_data(self, tensor: torch.Tensor) -> np.ndarray | None:
         """The elements of a literal, large ones included."""
-        for known in self.hidden.values():
-            if known.literal and known.fake is tensor and id(tensor) not in self.literals:
-                self.literals[id(tensor)] = read_memory(known.tensor)
+        if (real := self.large_literals.pop(id(tensor), None)) is not None:
+            self.literals[id(tensor)] = read_memory(real)
         return self.literals.get(id(tensor))
 
     # --- functions ----------------------------------------------------------------------------
@@ -290,19 +294,28 @@ class Recorder(Writes, TorchDispatchMode):
         inputs: Sequence[Value],
         body: Callable[[list[torch.Tensor]], tuple[Any, list[torch.Tensor]]],
         grad_enabled: bool | None = None,
+        writes: str = "refused",
+        batched: int = 0,
     ) -> Subgraph:
-        """Records ``body`` on new inputs; it returns its raw result and the output tensors."""
+        """Records ``body`` on new inputs; it returns its raw result and the output tensors.
+
+        ``writes``: see ``Frame``. If they are kept, the new values are the last outputs. The first
+        ``batched`` inputs differ between the examples of a batch.
+        """
         outer, grad_mode = self.frame, torch.is_grad_enabled()
         if grad_enabled is not None:
             torch.set_grad_enabled(grad_enabled)
         location = of_function(function)
         location = location if location.line else self.location()
-        self.frame = frame = Frame(outer)
+        self.frame = frame = Frame(outer, writes)
         try:
             tensors = [self.new_input(v.shape, v.dtype, "an argument") for v in inputs]
             own = [self.read(tensor) for tensor in tensors]
+            frame.batched = own[:batched]
             result, outs = body(tensors)
             outputs = [self.read(tensor) for tensor in outs]
+            written, values = self.taken_back(frame, [self.states[id(t)] for t in tensors])
+            outputs += values
         finally:
             self.frame, frame.open = outer, False
             torch.set_grad_enabled(grad_mode)
@@ -314,7 +327,7 @@ class Recorder(Writes, TorchDispatchMode):
             location,
             frame.grad_enabled,
         )
-        return Subgraph(graph, list(frame.captured), result)
+        return Subgraph(graph, list(frame.captured), result, written)
 
     def apply(
         self, target: Target, args: Sequence[Value], results: Sequence[Value]

@@ -88,6 +88,13 @@ def lower(
     fn = callable_of(fn, "compile")
     name = symbol(name or graph_name(fn))
     traced = trace(fn, args, kwargs)
+    if traced.writes:
+        raise CaptureError(
+            "the function writes to an argument or to a tensor around it, but a library only reads "
+            "its inputs",
+            of_function(fn).place,
+            help="return the new value; a model is compiled after model.eval()",
+        )
     leaves, spec = tree_flatten((args, kwargs))
     names = argument_names(fn, args, kwargs)
     arguments, keywords = spec.children()

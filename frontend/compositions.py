@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..dialects.errors import CaptureError
+
 aten = torch.ops.aten
 
 
@@ -45,7 +47,39 @@ def fill_diagonal_(x: torch.Tensor, value: float, wrap: bool = False) -> torch.T
     return x
 
 
+def batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> torch.Tensor:
+    """In training mode the running statistics are written to, unseen by derivatives."""
+    if not training or running_mean is None or running_var is None:
+        return NotImplemented
+    dims = [d for d in range(x.dim()) if d != 1]
+    with torch.no_grad():
+        variance, mean = torch.var_mean(x, dims)
+        try:
+            for statistic, new in ((running_mean, mean), (running_var, variance)):
+                statistic.copy_((1 - momentum) * statistic + momentum * new)
+        except CaptureError as error:
+            raise CaptureError(
+                "batch norm in training mode cannot change running_mean or running_var here: "
+                + error.message,
+                error.location,
+                error.notes,
+                "use model.eval(), track_running_stats=False or replace_all_batch_norm_modules_",
+            ) from None
+    return torch.batch_norm(x, weight, bias, None, None, training, momentum, eps, cudnn_enabled)
+
+
 COMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    aten.batch_norm.default: batch_norm,
     aten.bincount.default: bincount,
     aten.combinations.default: combinations,
     aten.fill_diagonal_.default: fill_diagonal_,

@@ -40,10 +40,10 @@ def _table() -> dict[Any, Callable[..., Any]]:
 @functools.cache
 def find(func: Any) -> Callable[..., Any] | None:
     """The decomposition of ``func``; None if it is to be recorded."""
-    if func in rules.RULES:
-        return None
     if func in COMPOSITIONS:
         return COMPOSITIONS[func]
+    if func in rules.RULES:
+        return None
     if func in _table() and func not in rules.WRONG_DERIVATIVES:
         return _table()[func]
     if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(

@@ -33,6 +33,22 @@ WRITE_THROUGH = (
     "a write through this view cannot be followed (expand, detach and .data views)",
     "write to a clone() of it, or to the tensor itself",
 )
+_MAKE_A_COPY = "work on a copy, x = x.clone()"
+WRITE_TO_LEAF = (
+    "a leaf Variable that requires grad is being used in an in-place operation: an argument of a "
+    "function whose derivative is taken",
+    _MAKE_A_COPY,
+)
+WRITE_BATCHED = (
+    "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor "
+    "`other` in extra_args that has more elements than `self`: `other` is vmapped over, but `self` "
+    "is a tensor from outside the function that is not",
+    "make it inside the function, or pass it as an argument that is mapped over",
+)
+WRITE_SHARED = (
+    "a tensor is written to that the mapped function also reaches by another way",
+    _MAKE_A_COPY,
+)
 WRITE_UNDER_NO_GRAD = (
     "an in-place write under torch.no_grad() to a value that depends on the function's inputs",
     "use an operation that returns a new tensor, and detach() to stop derivatives",
@@ -51,10 +67,23 @@ OPERATIONS: dict[Any, tuple[str, str]] = {
 
 
 def write_to(origin: str) -> tuple[str, str]:
+    return f"this in-place operation writes to {origin}, which is not possible here", (
+        f"{_MAKE_A_COPY}, and return it"
+    )
+
+
+def write_to_captured(func: Any) -> tuple[str, str]:
     return (
-        f"this in-place operation writes to {origin}",
-        "work on a copy (x = x.clone()) and return it; compiled functions do not change their "
-        "arguments or the tensors around them",
+        "during a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call "
+        f"in-place operation ({func}) that would mutate a captured Tensor",
+        "pass the tensor as an argument, or work on a copy of it",
+    )
+
+
+def out_of_another_shape(out: Any, result: Any) -> tuple[str, str]:
+    return (
+        f"out= has the shape {list(out)}, but the result {list(result)}",
+        "give a tensor of the shape of the result, or a new empty one",
     )
 
 
@@ -77,6 +106,18 @@ def functional_form(func: Any) -> Any:
     for overload in (func._overloadname, f"Tensor_{func._overloadname}"):  # pow_.Scalar
         form = getattr(packet, overload, None)
         if form is not None and not form._schema.is_mutable and _types(form) == _types(func):
+            return form
+    return None
+
+
+def form_without_out(func: Any) -> Any:
+    """``aten.add.out`` -> ``aten.add.Tensor``."""
+    packet = func._overloadpacket
+    kept = [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
+    for overload in packet.overloads():
+        form = getattr(packet, overload)
+        schema = form._schema
+        if not schema.is_mutable and [(a.name, str(a.type)) for a in schema.arguments] == kept:
             return form
     return None
 

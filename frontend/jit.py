@@ -24,7 +24,7 @@ from torch.autograd import forward_ad
 from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
-from . import reach
+from . import reach, writeback
 from .capture import current
 from .guards import Plan, tensor_key
 from .imported import callable_of
@@ -71,12 +71,13 @@ class Prepared(NamedTuple):
     tensors: list[Any]
     as_numpy: bool
     result: Callable[[Sequence[Any]], Any]
+    writes: list[writeback.WriteBack]
 
 
 def run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``function(*args, **kwargs)``, compiled."""
     call = prepare(function, args, kwargs)
-    return call.result(call.program(call.tensors, call.as_numpy))
+    return call.result(writeback.run(call.program, call.tensors, call.as_numpy, call.writes))
 
 
 def prepare(
@@ -100,7 +101,8 @@ def prepare(
     tensors = [leaf for leaf in leaves if is_tensor(leaf)]
     hidden = [objects[h] if isinstance(h, int) else h for h in entry.hidden]
     as_numpy = bool(tensors) and not any(isinstance(t, torch.Tensor) for t in tensors)
-    return Prepared(entry.program, [*tensors, *hidden], as_numpy, entry.traced.result)
+    traced = entry.traced
+    return Prepared(entry.program, [*tensors, *hidden], as_numpy, traced.result, traced.writes)
 
 
 def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:

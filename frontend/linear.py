@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from . import api, autograd, checks, jit, transforms
+from . import api, autograd, checks, jit, transforms, writeback
 from .api import Transformed
 from .capture import Recorder, current
 from .trace import is_tensor
@@ -58,6 +58,7 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
     checks.differentiable(_as_tensors(leaves))
     with torch.enable_grad():  # torch.func's vjp too looks inside an outer no_grad
         call = jit.prepare(_forward("vjp_forward", func, has_aux, _check_vjp), primals, {})
+    writeback.refuse(call.writes)
     program, tensors, as_numpy = call.program, call.tensors, call.as_numpy
     wrt = tuple(range(len(leaves)))
     if not as_numpy and autograd.wanted(tensors, program):
@@ -111,6 +112,7 @@ def linearize_at(func: Function, primals: tuple[Any, ...]) -> tuple[Any, Functio
     given = tree_unflatten(_as_tensors(leaves), spec)
     checks.tangents(given, given)
     call = jit.prepare(_forward("linearize_forward", func, False, _check_linearize), primals, {})
+    writeback.refuse(call.writes)
     program, as_numpy = call.program, call.as_numpy
     if not as_numpy and autograd.wanted(call.tensors, program):
         values = program(call.tensors)

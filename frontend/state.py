@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,18 @@ from .views import Link
 
 
 class Frame:
-    """One graph being recorded."""
+    """One graph being recorded.
 
-    def __init__(self, parent: Frame | None) -> None:
+    ``writes`` says what becomes of writes to its inputs and to tensors of outer frames: "kept",
+    so that whoever made the frame passes them on; or "refused", with the reason of a derivative
+    ("grad", "jvp") or of anything else.
+    """
+
+    def __init__(self, parent: Frame | None, writes: str = "refused") -> None:
         self.parent = parent
+        self.writes = writes
+        self.written: dict[Cell, Value] = {}  # and the value that was there before
+        self.batched: list[Value] = []  # under vmap, the inputs that differ between examples
         self.nodes: list[Node] = []
         self.owned: set[Value] = set()
         self.captured: dict[Value, Value] = {}  # value of the parent -> input here
@@ -40,8 +48,9 @@ class Cell:
 
     frame: Frame
     value: Value
-    origin: str | None = None  # what it is, if it may not be written
+    origin: str | None = None  # what it is, if it comes from outside its frame
     version: int = 0
+    seen: bool = False  # written by something that derivatives see
 
 
 @dataclass(eq=False, slots=True)
@@ -77,12 +86,22 @@ class Hidden:
 
 
 @dataclass(slots=True)
+class Write:
+    """A tensor from outside the graph that it writes to; the new value is a further output."""
+
+    cell: Cell
+    input: int | None  # the number of the input that it is, if it is one
+    unseen: bool  # by derivatives: under no_grad, or through detach
+
+
+@dataclass(slots=True)
 class Subgraph:
     """A recorded inner function: its graph, the outer values it closes over, its raw result."""
 
     graph: Graph
     captured: list[Value]
     result: Any
+    written: list[Write] = field(default_factory=list)
 
 
 def graph_name(function: object) -> str:

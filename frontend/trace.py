@@ -22,7 +22,8 @@ from .capture import Recorder
 from .graph import Graph, Value, dtype_name
 from .guards import same
 from .location import of_function
-from .state import Hidden, graph_name
+from .state import Cell, Hidden, View, Write, graph_name
+from .writeback import WriteBack
 
 _NUMPY = {
     np.dtype(np.float32): torch.float32,
@@ -58,6 +59,7 @@ class Traced:
     hidden: list[Hidden]
     out_spec: TreeSpec
     out_leaves: list[Any]  # a Value for tensors, otherwise the plain value itself
+    writes: list[WriteBack]  # the last outputs: new values of inputs of the graph
 
     def result(self, tensors: Sequence[Any]) -> Any:
         """The function's result around the tensors a compiled call returned."""
@@ -80,6 +82,7 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
                 fake = recorder.new_input(tuple(leaf.shape), dtype_of(leaf), origin)
                 inner[position] = fake
                 inputs.append(recorder.read(fake))
+                cells.append(recorder.states[id(fake)])
         given = tree_unflatten(inner, spec)
         before = tree_flatten(given)[1]  # not always ``spec``: a torch.Size becomes a tuple
         out_leaves, out_spec = tree_flatten(fn(*given[0], **given[1]))
@@ -103,8 +106,15 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         results = [
             recorder.read(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in out_leaves
         ]
+        all_cells = [*cells, *(recorder.states[id(h.fake)] for h in recorder.hidden.values())]
+        found, values = recorder.taken_back(recorder.main, all_cells)
+        written.extend(found)
+        new_values.extend(values)
         return inputs, out_spec, results
 
+    cells: list[Cell | View] = []
+    written: list[Write] = []
+    new_values: list[Value] = []
     grad_enabled = torch.is_grad_enabled()
     mkldnn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)  # with it an LSTM is one opaque call
@@ -127,11 +137,12 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         graph_name(fn),
         inputs + [known.value for known in hidden],
         recorder.main.nodes,
-        [leaf for leaf in out_leaves if isinstance(leaf, Value)],
+        [*(leaf for leaf in out_leaves if isinstance(leaf, Value)), *new_values],
         of_function(fn),
         grad_enabled,
     )
-    return Traced(graph, len(inputs), hidden, out_spec, out_leaves)
+    writes = [WriteBack(w.input, w.unseen) for w in written if w.input is not None]
+    return Traced(graph, len(inputs), hidden, out_spec, out_leaves, writes)
 
 
 def names_of_tensors(leaves: Sequence[Any], names: Sequence[str]) -> list[str]:

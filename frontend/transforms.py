@@ -107,7 +107,8 @@ def record(
         aux_leaves, aux_spec = tree_flatten(aux) if has_aux else ([], None)
         return (out_spec, len(out_leaves), aux_spec), [*out_leaves, *aux_leaves]
 
-    inner = recorder.subgraph(func, primals, body, grad_enabled)
+    kind = "jvp" if api == checks.JVP else "grad"
+    inner = recorder.subgraph(func, primals, body, grad_enabled, kind)
     out_spec, count, aux_spec = inner.result
     operands = (*primals, *inner.captured)
     aux = None

@@ -169,3 +169,15 @@ VIEWS: dict[Any, Callable[..., list[Any]]] = {
     aten.unfold.default: _unfold,
     aten.detach.default: _stop,
 }
+
+#: Calls that make a tensor another view of its elements.
+IN_PLACE_VIEWS: dict[Any, Any] = {
+    aten.transpose_.default: aten.transpose.int,
+    aten.swapaxes_.default: aten.transpose.int,
+    aten.swapdims_.default: aten.transpose.int,
+    aten.t_.default: aten.t.default,
+    aten.unsqueeze_.default: aten.unsqueeze.default,
+    aten.squeeze_.default: aten.squeeze.default,
+    aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims,
+}

@@ -45,6 +45,8 @@ DIFFERENCES = {
     "T.vmap(torch.sin, chunk_size=2)(torch.zeros(0, 3))": "works; torch.func has no chunk to look "
     "at",
     "T.vmap(lambda x: torch.zeros(4).add_(x))(X)": "works: the fresh tensor becomes batched",
+    "T.vmap(lambda x: torch.sin(x, out=torch.zeros(4)))(X)": "works: the fresh tensor becomes "
+    "batched",
     "T.grad(lambda x: T.functionalize(in_place)(x).sum())(x)": "works",
     'T.vmap(lambda x: T.rearrange(x, "(a b) -> b a", b=2))(X)': "works",
     'T.grad(lambda x: (T.rearrange(x, "(a b) -> b a", b=2)[0] ** 2).sum())(X[0])': "works",

@@ -213,10 +213,10 @@ def _no_grad_write(x):
     return y
 
 
-def _global_write(x):
-    with torch.no_grad():
-        WEIGHT.add_(x)
-    return x
+def _into_fresh(x):
+    y = torch.zeros(2)
+    pb.vmap(lambda row: y.add_(row) * row)(x)
+    return y
 
 
 class _Square(torch.autograd.Function):
@@ -253,10 +253,6 @@ REFUSALS = {
     "mask": (lambda x: x[x > 0], "shape of this result depends", "torch.where"),
     "nonzero": (lambda x: x.nonzero(), "shape of this result depends", "torch.where"),
     "numpy": (lambda x: x.numpy(), "no memory", "torch operations"),
-    "argument": (lambda x: x.add_(1), "writes to the argument 'x'", "clone"),
-    "view of an argument": (lambda x: x[0].zero_(), "writes to the argument 'x'", "clone"),
-    "global": (_global_write, "writes to a tensor from outside", "copy"),
-    "write under vmap": (lambda x: pb.vmap(lambda r: r.mul_(2))(x), "in-place", "clone"),
     "write under no_grad": (_no_grad_write, "under torch.no_grad()", "detach"),
     "write through detach": (lambda x: (x * 1).detach().mul_(2), "cannot be followed", "clone"),
     "write through expand": (
@@ -264,7 +260,38 @@ REFUSALS = {
         "cannot be followed",
         "clone",
     ),
-    "out": (lambda x: torch.sin(x, out=torch.empty(3)), "given as out=", "returned tensor"),
+    "out": (lambda x: torch.sin(x, out=torch.empty(2)), "out= has the shape", "new empty one"),
+    "resize_": (lambda x: (x * 1).resize_(5), "cannot be followed", "returns a new tensor"),
+    "argument under grad": (
+        lambda x: pb.grad(lambda y: y.mul_(2).sum())(x),
+        "a leaf Variable that requires grad",
+        "clone",
+    ),
+    "view of an argument under grad": (
+        lambda x: pb.vjp(lambda y: y[:1].zero_() + y, x)[0],
+        "a leaf Variable that requires grad",
+        "clone",
+    ),
+    "outer tensor under grad": (
+        lambda x: pb.grad(lambda y: (WEIGHT.add_(1) * y).sum())(x),
+        "that would mutate a captured Tensor",
+        "argument",
+    ),
+    "batched into unbatched": (
+        lambda x: pb.vmap(lambda row: WEIGHT.add_(row) + row)(x),
+        "vmap: inplace arithmetic(self, *extra_args) is not possible",
+        "inside the function",
+    ),
+    "batched into unbatched, fresh outside": (
+        _into_fresh,
+        "vmap: inplace arithmetic(self, *extra_args) is not possible",
+        "inside the function",
+    ),
+    "written and captured": (
+        lambda x: pb.vmap(lambda row: row.add_(1) + x.sum())(x),
+        "also reaches by another way",
+        "clone",
+    ),
     "backward": (lambda x: x.sum().backward(), "torch.autograd is not available", "grad"),
     "autograd.grad": (lambda x: torch.autograd.grad(x.sum(), x), "not available", "grad"),
     "requires_grad_": (lambda x: x.requires_grad_(), "not available", "grad"),
@@ -272,11 +299,6 @@ REFUSALS = {
     "autograd.Function": (_Square.apply, "_Square is a torch.autograd.Function", "detach"),
     "identity Function": (lambda x: _Identity.apply(x) * 2, "_Identity is a", "detach"),
     "tensor of tensors": (lambda x: torch.tensor([x[0], x[1]]), "takes the values", "stack"),
-    "fill_diagonal_": (
-        lambda x: (x[:, None] * x).fill_diagonal_(0.0),
-        "cannot be followed",
-        "returns a new tensor",
-    ),
     "half argument": (lambda x: x.half() * 1, "float16", "float32"),
 }
 
