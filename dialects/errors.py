@@ -14,6 +14,7 @@ __all__ = [
     "ArtifactError",
     "CaptureError",
     "CompileError",
+    "CustomRuleError",
     "InternalError",
     "MissingRuleError",
     "NotDifferentiableError",
@@ -43,6 +44,13 @@ class ShapeError(CompileError, ValueError):
 
 class NotDifferentiableError(CompileError, RuntimeError):
     """A derivative that does not exist was asked for."""
+
+
+class CustomRuleError(NotDifferentiableError, NotImplementedError, TypeError):
+    """A function with a derivative of its own has none of the kind that is asked for.
+
+    torch raises NotImplementedError for it, JAX TypeError.
+    """
 
 
 class MissingRuleError(CompileError, NotImplementedError):

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..dialects.errors import CaptureError
 from . import decompositions, forbidden, masks
-from .graph import Constant, Graph, Node, Target, Value, values_in
+from .graph import Constant, Custom, Graph, Node, Target, Value, values_in
 from .location import Location, here, of_function
 from .state import (
     Cell,
@@ -71,6 +71,8 @@ class Recorder(Writes, TorchDispatchMode):
         self.just_made: torch.Tensor | None = None
         self.paused = False
         self.bases = 0
+        self.customs: dict[Any, tuple[Custom | None, list[Value]]] = {}  # being captured
+        self.custom_results: dict[Any, Any] = {}  # the structure of their results
 
     # --- calls from torch ---------------------------------------------------------------------
 

@@ -112,6 +112,23 @@ class Vjp:
         return f"vjp @{self.graph.name} wrt={self.wrt}"
 
 
+@dataclass(eq=False, slots=True)
+class Custom:
+    """A call of a function with a derivative of its own; see pb.custom_call."""
+
+    graph: Graph  # the primal
+    rules: dict[str, Graph]  # by the name of the attribute; filled while they are captured
+    captured: int
+    differentiable: tuple[int, ...]
+    saved: tuple[int, ...] = ()
+    opaque: bool = False
+    recursive: bool = False  # a rule calls the function again
+
+    def __str__(self) -> str:
+        rules = ", ".join(f"{name}=@{graph.name}" for name, graph in self.rules.items())
+        return f"custom @{self.graph.name} {rules}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cond:
     """Arguments: the predicate, then operands, of which each branch takes those at its places."""
@@ -156,7 +173,7 @@ class While:
 
 Transform = Call | Vmap | Jvp | Vjp
 Control = Cond | Scan | While
-Target = Control | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
+Target = Control | Custom | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
 
 
 @dataclass(eq=False, slots=True)
@@ -186,6 +203,8 @@ def graphs_of(target: Target) -> tuple[Graph, ...]:
             return (body,)
         case While(condition, body):
             return condition, body
+        case Custom(graph, rules):
+            return (graph, *rules.values())
     return ()
 
 
@@ -250,6 +269,9 @@ class Graph:
                 inner = graph.tracked(here for here, given in pairs if given in found)
                 pairs = zip(node.outputs, graph.outputs, strict=True)
                 found.update(out for out, result in pairs if result in inner)
+            elif isinstance(target, Custom):
+                if any(value in found for value in node.args[: len(node.args) - target.captured]):
+                    found.update(node.outputs[i] for i in target.differentiable)
             elif any(value in found for value in node.inputs()):
                 found.update(value for value in node.outputs if value.is_float)
         return found

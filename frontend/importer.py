@@ -27,6 +27,7 @@ from .graph import (
     Cond,
     Constant,
     Control,
+    Custom,
     Graph,
     Jvp,
     Node,
@@ -105,15 +106,25 @@ class _Importer:
             return self.by_graph[graph]
         key = self.content(graph)
         if key not in self.symbols:
-            stem = "".join(c if c.isalnum() or c == "_" else "_" for c in graph.name) or "f"
-            name, number = stem, 1
-            while name in self.used:
-                name, number = f"{stem}_{number}", number + 1
-            self.used.add(name)
-            self.symbols[key] = name
+            self.symbols[key] = name = self.fresh(graph)
             self.function(graph, name, public=False)
         self.by_graph[graph] = self.symbols[key]
         return self.symbols[key]
+
+    def fresh(self, graph: Graph) -> str:
+        stem = "".join(c if c.isalnum() or c == "_" else "_" for c in graph.name) or "f"
+        name, number = stem, 1
+        while name in self.used:
+            name, number = f"{stem}_{number}", number + 1
+        self.used.add(name)
+        return name
+
+    def recursive(self, target: Custom) -> None:
+        """The functions of a custom call whose rules make that call again: names come first."""
+        new = [graph for graph in graphs_of(target) if graph not in self.by_graph]
+        self.by_graph |= {graph: self.fresh(graph) for graph in new}
+        for graph in new:
+            self.function(graph, self.by_graph[graph], public=False)
 
     def content(self, graph: Graph) -> Any:
         """Equal for graphs that do the same, as when a loop takes grad(g) anew each time."""
@@ -144,6 +155,12 @@ class _Importer:
             if isinstance(target, Control):
                 options = regions.options(target)
                 return (type(target), *map(self.symbol, graphs_of(target)), options)
+            if isinstance(target, Custom) and target.recursive:
+                return ("custom", id(target))
+            if isinstance(target, Custom):
+                rules = tuple((key, self.symbol(rule)) for key, rule in target.rules.items())
+                facts = (target.captured, target.differentiable, target.saved, target.opaque)
+                return ("custom", self.symbol(target.graph), rules, facts)
             return target
 
         nodes = tuple(
@@ -154,6 +171,8 @@ class _Importer:
 
     def function(self, graph: Graph, name: str, public: bool) -> None:
         for node in graph.nodes:  # callees first
+            if isinstance(node.target, Custom) and node.target.recursive:
+                self.recursive(node.target)
             for called in graphs_of(node.target):
                 self.symbol(called)
         location = self.location(graph.location)
@@ -248,6 +267,12 @@ class _Body:
                 return b.vjp(self.importer.symbol(graph), primals, cotangents, wrt, types)
             case Cond() | Scan() | While():
                 return regions.emit(self.importer, b, target, args)
+            case Custom(graph, rules, captured, differentiable, saved, opaque, _):
+                names = {key: self.importer.symbol(rule) for key, rule in rules.items()}
+                primal = self.importer.symbol(graph)
+                return b.custom_call(
+                    primal, args, types, captured, differentiable, saved, opaque, **names
+                )
         self.emitter.outs = node.outputs
         keywords = {key: self.arguments(item, tracked) for key, item in node.kwargs.items()}
         result = RULES[target](self.emitter, *args, **keywords)

@@ -18,8 +18,6 @@ from typing import Any
 
 import torch
 
-from ..dialects.errors import UnsupportedOpError
-
 _OURS = str(Path(__file__).parent) + "/"
 _COMMANDS = str(Path(__file__).parent.parent / "tools") + "/"  # no user's code above these
 _FOREIGN = (
@@ -119,16 +117,9 @@ def of_function(function: object) -> Location:
     return Location("<unknown>", 0, 0, getattr(function, "__name__", "<unknown>"))
 
 
-_APPLY = torch.autograd.Function.__dict__["apply"].__func__.__code__
-
-
 def here(boundary: CodeType | None = None) -> Location:
-    """The user's line that is being run; callers stop at the frame that runs ``boundary``.
-
-    Inside a torch.autograd.Function an error: its forward would be followed, its backward lost.
-    """
+    """The user's line that is being run; callers stop at the frame that runs ``boundary``."""
     found: list[Location] = []
-    custom: type | None = None
     inside = True
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -137,8 +128,6 @@ def here(boundary: CodeType | None = None) -> Location:
             break
         if code is boundary:
             inside = False
-        if code is _APPLY and inside:
-            custom = frame.f_locals["cls"]
         if _is_users(code):
             found.append(_of_graph_module(frame) or _at(code, frame.f_lasti))
         if found and not inside:
@@ -147,10 +136,4 @@ def here(boundary: CodeType | None = None) -> Location:
     if not found:
         return Location("<unknown>", 0, 0, "<unknown>")
     nearest, *callers = found
-    if custom is not None:
-        raise UnsupportedOpError(
-            f"{custom.__name__} is a torch.autograd.Function; its derivative cannot be used",
-            nearest.place,
-            help="write the function with torch operations; detach() stops derivatives",
-        )
     return Location(nearest.file, nearest.line, nearest.column, nearest.function, tuple(callers))

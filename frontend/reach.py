@@ -238,6 +238,10 @@ def _wraps(obj: Any) -> bool:
     return hasattr(obj, "func") and hasattr(obj, "options")  # api.Transformed and jit.Jit
 
 
+_STATIC = {
+    name: getattr(torch.autograd.Function, name)
+    for name in ("forward", "setup_context", "backward", "vjp", "jvp")
+}
 Child = tuple[Get, Any, Any, str, frozenset[str]]
 _NONE: frozenset[str] = frozenset()
 
@@ -273,7 +277,10 @@ def _children(obj: Any, used: frozenset[str]) -> Iterator[Child]:
     elif isinstance(obj, property):
         yield _slot, "fget", obj.fget, "", _NONE
     elif isinstance(obj, type):
-        for name in sorted(used & obj.__dict__.keys()):
+        names = used & obj.__dict__.keys()
+        if issubclass(obj, torch.autograd.Function):  # apply() calls them
+            names |= {name for name in _STATIC if getattr(obj, name) is not _STATIC[name]}
+        for name in sorted(names):
             yield _slot, name, getattr(obj, name, None), f".{name}", used
     else:
         yield from _of_object(obj, object)

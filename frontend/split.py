@@ -12,7 +12,7 @@ from typing import cast
 from mlir import ir
 from mlir.dialects import func
 
-from ..dialects.pb.transforms import expand, inline
+from ..dialects.pb.transforms import custom, expand, inline
 from ..dialects.pb.transforms.functions import functions, lookup
 from ..dialects.pb.transforms.linearize import linearize
 from ..dialects.pb.transforms.transpose import transpose
@@ -29,8 +29,12 @@ def halves(module: ir.Module, wrt: Sequence[int], transposed: bool) -> tuple[ir.
         inline.inline(main)
         count = len(main.type.results)
         forward, linear = linearize(main, wrt)
-        if transposed:
+        if not transposed:
+            custom.settle(linear)
+        else:
             linear = transpose(linear, len(forward.type.results) - count)
+        for half in (forward, linear):
+            custom.finish(half)
         return _alone(module, forward), _alone(module, linear)
 
 

@@ -15,8 +15,8 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ..dialects.errors import CaptureError
+from . import autograd_function, pytree, reach, torch_func
 from . import hops as _  # noqa: F401  (torch's control flow reaches the recorder)
-from . import pytree, reach, torch_func
 from .aten.emitter import supported
 from .capture import Recorder
 from .graph import Graph, Value, dtype_name
@@ -119,7 +119,7 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     mkldnn = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)  # with it an LSTM is one opaque call
     try:
-        with torch_func.recorded():
+        with torch_func.recorded(), autograd_function.hooked():
             inputs, out_spec, out_leaves = recorder.trace(run)
     finally:
         torch._C._set_mkldnn_enabled(mkldnn)

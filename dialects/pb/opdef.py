@@ -176,6 +176,10 @@ class Op(_View):
         """
         raise self.missing("lowering", " (calls and transform ops are expanded before)")
 
+    def callees(self) -> Sequence[Any]:
+        """The functions an op names that is not `functional`: transforms look into them."""
+        return ()
+
     def flops(self) -> int:
         """Floating-point operations of one evaluation, for the cost in the manifest."""
         return 0

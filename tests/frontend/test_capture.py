@@ -219,26 +219,6 @@ def _into_fresh(x):
     return y
 
 
-class _Square(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x * x
-
-    @staticmethod
-    def backward(ctx, ct):
-        return ct
-
-
-class _Identity(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x
-
-    @staticmethod
-    def backward(ctx, ct):
-        return -ct
-
-
 def _leak(x):
     kept = []
     pb.vmap(lambda row: kept.append(row) or row)(x)
@@ -296,8 +276,6 @@ REFUSALS = {
     "autograd.grad": (lambda x: torch.autograd.grad(x.sum(), x), "not available", "grad"),
     "requires_grad_": (lambda x: x.requires_grad_(), "not available", "grad"),
     "leak": (_leak, "used outside of it", "has_aux"),
-    "autograd.Function": (_Square.apply, "_Square is a torch.autograd.Function", "detach"),
-    "identity Function": (lambda x: _Identity.apply(x) * 2, "_Identity is a", "detach"),
     "tensor of tensors": (lambda x: torch.tensor([x[0], x[1]]), "takes the values", "stack"),
     "half argument": (lambda x: x.half() * 1, "float16", "float32"),
 }

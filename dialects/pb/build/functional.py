@@ -67,6 +67,55 @@ class Functional(Creation):
             gen.VjpOp(types, callee, primals, cotangents, wrt, loc=self.location, ip=self.ip)
         )
 
+    def custom_call(
+        self,
+        primal: str,
+        args: Sequence[ir.Value],
+        types: Sequence[ir.Type],
+        captured: int,
+        differentiable: Sequence[int],
+        saved: Sequence[int] = (),
+        opaque: bool = False,
+        **rules: str,
+    ) -> list[ir.Value]:
+        """`rules`: symbols, by the name of the op's attribute."""
+        return self._calls(
+            gen.CustomCallOp(
+                types,
+                primal,
+                args,
+                captured,
+                list(differentiable),
+                list(saved),
+                opaque=opaque or None,
+                **cast(Any, rules),
+                loc=self.location,
+                ip=self.ip,
+            )
+        )
+
+    def linear_call(
+        self,
+        function: str,
+        callee: Any,
+        transposed: Any,
+        residuals: Sequence[ir.Value],
+        args: Sequence[ir.Value],
+        types: Sequence[ir.Type],
+    ) -> list[ir.Value]:
+        return self._calls(
+            gen.LinearCallOp(
+                types,
+                function,
+                residuals,
+                args,
+                callee=callee,
+                transposed=transposed,
+                loc=self.location,
+                ip=self.ip,
+            )
+        )
+
     def linear_transpose(
         self,
         callee: str,

@@ -75,30 +75,83 @@ LogicalResult CheckpointOp::verifySymbolUses(SymbolTableCollection &symbols) {
 }
 
 LogicalResult CustomCallOp::verify() {
-  if (getForward().has_value() != getBackward().has_value())
-    return emitOpError("forward and backward go together");
+  bool linear = getLinear().has_value() || getBackward().has_value();
+  if (getForward().has_value() != linear)
+    return emitOpError("forward goes with backward or linear");
+  if (getJvpRule() && linear)
+    return emitOpError("has either a jvp rule or a forward rule");
+  if ((int64_t)getCaptured() < 0 || (int64_t)getCaptured() > (int64_t)getArgs().size())
+    return emitOpError("captures ") << getCaptured() << " of " << getArgs().size() << " operands";
+  int64_t last = -1;
+  for (int64_t index : getDifferentiable()) {
+    if (index <= last || index >= (int64_t)getOuts().size() || !isFloat(getOuts()[index].getType()))
+      return emitOpError("differentiable should list floating-point results in ascending order");
+    last = index;
+  }
   return success();
 }
 
-LogicalResult CustomCallOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  auto primal = lookup(*this, getPrimalAttr(), symbols);
-  if (failed(primal) || failed(same(*this, "operands", primal->getArgumentTypes(), getArgs().getTypes())))
+/// The function `rule` takes `operands` and returns `results`, and after them whatever `rest` gets.
+static LogicalResult verifyRule(Operation *op, StringRef what, FlatSymbolRefAttr rule,
+                                SymbolTableCollection &symbols, TypeRange operands,
+                                TypeRange results, SmallVectorImpl<Type> *rest = nullptr) {
+  if (!rule)
+    return success();
+  auto function = lookup(op, rule, symbols);
+  if (failed(function) ||
+      failed(same(op, what + " operands", operands, function->getArgumentTypes())))
     return failure();
-  for (auto other : {getJvpAttr(), getForwardAttr(), getBackwardAttr()})
-    if (other && failed(lookup(*this, other, symbols)))
-      return failure();
-  return same(*this, "results", primal->getResultTypes(), getOuts().getTypes());
+  TypeRange given(function->getResultTypes());
+  if (rest && given.size() >= results.size()) {
+    llvm::append_range(*rest, given.drop_front(results.size()));
+    given = given.take_front(results.size());
+  }
+  return same(op, what + " results", results, given);
+}
+
+LogicalResult CustomCallOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  TypeRange args(getArgs().getTypes()), outs(getOuts().getTypes());
+  SmallVector<Type> tangents = floats(args.drop_back(getCaptured())), moved;
+  for (int64_t index : getDifferentiable())
+    moved.push_back(outs[index]);
+  auto joined = [](TypeRange first, TypeRange second) {
+    SmallVector<Type> types(first);
+    llvm::append_range(types, second);
+    return types;
+  };
+  SmallVector<Type> pool = joined(args, outs), saved;
+  if (failed(verifyRule(*this, "primal", getPrimalAttr(), symbols, args, outs)) ||
+      failed(verifyRule(*this, "jvp", getJvpRuleAttr(), symbols, joined(args, tangents),
+                        joined(outs, moved))) ||
+      failed(verifyRule(*this, "forward", getForwardAttr(), symbols, args, outs, &pool)))
+    return failure();
+  for (int64_t index : getSaved()) {
+    if (index < 0 || index >= (int64_t)pool.size())
+      return emitOpError("saves value ") << index << " of " << pool.size();
+    saved.push_back(pool[index]);
+  }
+  if (failed(verifyRule(*this, "linear", getLinearAttr(), symbols,
+                        joined(saved, tangents), moved)))
+    return failure();
+  return verifyRule(*this, "backward", getBackwardAttr(), symbols, joined(saved, moved), tangents);
+}
+
+LogicalResult LinearCallOp::verify() {
+  if (!getCallee() && !getTransposed())
+    return emitOpError("names neither the function nor its transpose");
+  return success();
 }
 
 LogicalResult LinearCallOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  auto callee = lookup(*this, getCalleeAttr(), symbols);
-  if (failed(callee) || failed(lookup(*this, getTransposedAttr(), symbols)))
+  auto after = [&](TypeRange types) {
+    SmallVector<Type> operands(getResiduals().getTypes());
+    llvm::append_range(operands, types);
+    return operands;
+  };
+  TypeRange args(getArgs().getTypes()), outs(getOuts().getTypes());
+  if (failed(verifyRule(*this, "callee", getCalleeAttr(), symbols, after(args), outs)))
     return failure();
-  SmallVector<Type> operands(getResiduals().getTypes());
-  llvm::append_range(operands, getArgs().getTypes());
-  if (failed(same(*this, "operands", callee->getArgumentTypes(), operands)))
-    return failure();
-  return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
+  return verifyRule(*this, "transpose", getTransposedAttr(), symbols, after(outs), args);
 }
 
 /// One example of a batched type, or null.

@@ -83,27 +83,53 @@ def Pb_LinearTransposeOp : Pb_SymbolOp<"linear_transpose", [AttrSizedOperandSegm
 def Pb_CustomCallOp : Pb_SymbolOp<"custom_call"> {
   let summary = "a function that brings its own derivative";
   let description = [{
-    `primal` computes the results; `jvp`, or `forward` and `backward`, replace the
-    derivative that the rules would give.
+    The operands a are the arguments, then `captured` values that the rules close over; o are
+    the results, of which `differentiable` lists those with a derivative. The rules:
+
+        primal       a -> o
+        jvp          a, tangents -> o, tangents
+        forward      a -> o, r
+        linear       s, tangents -> tangents
+        backward     s, cotangents -> cotangents
+
+    with tangents and cotangents for the floating-point arguments and the differentiable
+    results only, and s what `saved` selects of (a, o, r). `jvp` stands alone; `forward` goes
+    with one of `linear` and `backward` or both. Without any the function has no
+    derivative. An `opaque` call (torch.autograd.Function) keeps its rule at higher orders and
+    stops derivatives of what it closes over; otherwise (JAX) the rule's own results take the
+    place of the call's, and closing over what is differentiated is an error.
   }];
   let arguments = (ins FlatSymbolRefAttr:$primal, Variadic<Pb_Tensor>:$args,
-                       OptionalAttr<FlatSymbolRefAttr>:$jvp,
+                       I64Attr:$captured, DenseI64ArrayAttr:$differentiable,
+                       OptionalAttr<FlatSymbolRefAttr>:$jvp_rule,
                        OptionalAttr<FlatSymbolRefAttr>:$forward,
-                       OptionalAttr<FlatSymbolRefAttr>:$backward);
+                       OptionalAttr<FlatSymbolRefAttr>:$linear,
+                       OptionalAttr<FlatSymbolRefAttr>:$backward,
+                       DenseI64ArrayAttr:$saved, UnitAttr:$opaque);
   let results = (outs Variadic<Pb_Tensor>:$outs);
-  let assemblyFormat = "$primal `(` $args `)` attr-dict `:` functional-type($args, $outs)";
+  let assemblyFormat = [{
+    $primal `(` $args `)` `captured` `=` $captured `differentiable` `=` $differentiable
+    `saved` `=` $saved attr-dict `:` functional-type($args, $outs)
+  }];
   let hasVerifier = 1;
 }
 
 def Pb_LinearCallOp : Pb_SymbolOp<"linear_call", [AttrSizedOperandSegments]> {
-  let summary = "a linear function given with its transpose";
-  let arguments = (ins FlatSymbolRefAttr:$callee, FlatSymbolRefAttr:$transposed,
+  let summary = "a linear function given by itself, by its transpose, or by both";
+  let description = [{
+    What linearizing a `custom_call` leaves: `callee` takes residuals and arguments,
+    `transposed` residuals and one cotangent for each result. Transposition and `pb-jvp`
+    consume it; a derivative that needs the one that is missing is an error.
+  }];
+  let arguments = (ins StrAttr:$function, OptionalAttr<FlatSymbolRefAttr>:$callee,
+                       OptionalAttr<FlatSymbolRefAttr>:$transposed,
                        Variadic<Pb_Tensor>:$residuals, Variadic<Pb_Tensor>:$args);
   let results = (outs Variadic<Pb_Tensor>:$outs);
   let assemblyFormat = [{
-    $callee `transposed` $transposed `(` $residuals `)` `(` $args `)` attr-dict `:`
+    $function `(` $residuals `)` `(` $args `)` attr-dict `:`
     custom<Types>(type($residuals)) custom<Types>(type($args)) `->` custom<Types>(type($outs))
   }];
+  let hasVerifier = 1;
 }
 
 def Pb_CheckpointOp : Pb_SymbolOp<"checkpoint"> {

@@ -35,16 +35,6 @@ class LinearTranspose(Op):
     functional, pure = True, False
 
 
-@register(gen.CustomCallOp)
-class CustomCall(Op):
-    reserved, pure = True, False
-
-
-@register(gen.LinearCallOp)
-class LinearCall(Op):
-    reserved, pure = True, False
-
-
 @register(gen.CheckpointOp)
 class Checkpoint(Op):
     reserved, pure = True, False

@@ -13,7 +13,7 @@ from mlir import ir
 from ...diagnostics import user_location
 from ...errors import VerifyError
 from .. import _pb_ops_gen as gen
-from . import functions, inline, jvp, linearize, simplify, transpose, vmap
+from . import custom, functions, inline, jvp, linearize, simplify, transpose, vmap
 
 ROUND: tuple[Callable[[ir.Module], bool], ...] = (
     jvp.run,
@@ -27,6 +27,9 @@ def run(module: ir.Module) -> None:
     while any([expand(module) for expand in ROUND]):
         pass
     inline.run(module)
+    for function in functions.functions(module):
+        custom.finish(function)
+    inline.remove_unused(module)
     for function in functions.functions(module):
         for op in list(functions.all_ops(function)):
             if op.functional:

@@ -18,11 +18,19 @@ from . import functions, inline, simplify
 Key = tuple[str, ...]
 
 
-def expandable(callee: func.FuncOp) -> bool:
-    """No transform op is left in the callee; its calls are inlined."""
+def expandable(callee: func.FuncOp, seen: set[str] | None = None) -> bool:
+    """No transform op is left in the callee or in the rules that it brings; calls are inlined."""
+    seen = set() if seen is None else seen
+    seen.add(callee.name.value)
     if inline.inline(callee):
         simplify.simplify(callee)
-    return not any(op.functional for op in functions.all_ops(callee))
+    for op in functions.all_ops(callee):
+        if op.functional:
+            return False
+        for rule in op.callees():
+            if rule.name.value not in seen and not expandable(rule, seen):
+                return False
+    return True
 
 
 def expand_ops(

@@ -41,6 +41,12 @@ def module_around(op: Op) -> ir.Module:
     return cast(ir.Module, owner.opview)
 
 
+def known(function: func.FuncOp | None) -> func.FuncOp:
+    """A function that is there by construction."""
+    assert function is not None
+    return function
+
+
 def body(function: func.FuncOp) -> ir.Block:
     blocks = function.regions[0].blocks
     if len(blocks) != 1:
@@ -53,6 +59,12 @@ def body(function: func.FuncOp) -> ir.Block:
 
 def block_of(of: func.FuncOp | ir.Block) -> ir.Block:
     return of if isinstance(of, ir.Block) else body(of)
+
+
+def finished(function: func.FuncOp) -> bool:
+    """False while `build` is at work on it."""
+    operations = body(function).operations
+    return len(operations) > 0 and isinstance(operations[len(operations) - 1], func.ReturnOp)
 
 
 def ops(of: func.FuncOp | ir.Block) -> list[Op]:

@@ -18,7 +18,7 @@ from .. import _pb_ops_gen as gen
 from ..builder import Builder
 from ..opdef import ZERO, Tangent
 from ..types import is_float
-from . import functions
+from . import custom, functions
 from .expansion import expand_ops
 
 
@@ -28,7 +28,9 @@ def run(module: ir.Module) -> bool:
 
 def replacement(op: gen.JvpOp, callee: func.FuncOp) -> func.FuncOp:
     """The function to call instead of a pb.jvp op."""
-    return jvp(callee, list(op.wrt))
+    pushforward = jvp(callee, list(op.wrt))
+    custom.settle(pushforward)
+    return pushforward
 
 
 def jvp(function: func.FuncOp, wrt: Sequence[int]) -> func.FuncOp:

@@ -452,8 +452,34 @@ func.func @f(%x: tensor<f64>) {
 
 func.func private @g(tensor<f64>) -> tensor<f64>
 func.func @f(%x: tensor<f64>) {
-  // expected-error@+1 {{forward and backward go together}}
-  %0 = pb.custom_call @g(%x) {forward = @g} : (tensor<f64>) -> tensor<f64>
+  // expected-error@+1 {{forward goes with backward or linear}}
+  %0 = pb.custom_call @g(%x) captured = 0 differentiable = [0] saved = [] {forward = @g} : (tensor<f64>) -> tensor<f64>
+  return
+}
+
+// -----
+
+func.func private @g(tensor<f64>) -> tensor<f64>
+func.func @f(%x: tensor<f64>) {
+  // expected-error@+1 {{jvp operands should be ('tensor<f64>', 'tensor<f64>'), not ('tensor<f64>')}}
+  %0 = pb.custom_call @g(%x) captured = 0 differentiable = [0] saved = [] {jvp_rule = @g} : (tensor<f64>) -> tensor<f64>
+  return
+}
+
+// -----
+
+func.func private @g(tensor<f64>) -> tensor<f64>
+func.func @f(%x: tensor<f64>) {
+  // expected-error@+1 {{saves value 7 of 2}}
+  %0 = pb.custom_call @g(%x) captured = 0 differentiable = [0] saved = [7] {forward = @g, backward = @g} : (tensor<f64>) -> tensor<f64>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<f64>) {
+  // expected-error@+1 {{names neither the function nor its transpose}}
+  %0 = pb.linear_call "g"(%x) (%x) : (tensor<f64>) (tensor<f64>) -> (tensor<f64>)
   return
 }
 
