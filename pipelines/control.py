@@ -96,14 +96,15 @@ class Body:
             if origin in arguments and carried is not None:
                 # Old carried values may change places: all are read before any is written.
                 value = inner.copied(value, inner.empty(node.shape, node.element))
+            copies.append((value, place, carried is not None, origin in arguments))
+        # The old carried values are read before they are written.
+        for value, place, is_carried, is_given in sorted(copies, key=lambda copy: copy[2]):
             # A value from outside is copied: stored, it would be made in this place right away
-            # (eliminate-empty-tensors), where another branch may have written before it is read.
-            copies.append((value, place, carried is None and origin not in arguments))
-        for value, place, here in sorted(copies, key=lambda copy: not copy[2]):
-            if here:
-                _store(value, place)
-            else:
+            # (eliminate-empty-tensors), where another branch may write before it is read.
+            if is_carried or is_given:
                 copy_into(value, place)
+            else:
+                _store(value, place)
 
 
 def _origin(node: Node) -> Node:
