@@ -1,7 +1,7 @@
-"""``vmap`` inside a trace: one call of a batched function, or a call for each chunk of the batch.
+"""``vmap`` inside a trace: one call of a batched function, or a loop over chunks of the batch.
 
 ``api.py`` calls ``vmap``; the Jacobians of ``transforms.py`` map over one-hot bases with
-``over_basis``. Both end in ``_mapped``, where a ``chunk_size`` splits the batch.
+``over_basis``. With a ``chunk_size`` both are a loop over chunks, which share their memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import checks, forbidden
 from .capture import Recorder
+from .control import record_scan
 from .graph import Basis, Graph, Value, Vmap
 from .state import Subgraph, View
 
 Function = Callable[..., Any]
-CHUNKS = 16  # each is code of its own; a smaller chunk_size than a 16th of the batch is made larger
 
 
 def vmap(
@@ -117,12 +117,19 @@ def over_basis(
     chunk_size: int | None = None,
 ) -> list[torch.Tensor]:
     """``vmap(func)(basis)`` for the one-hot basis in the shape of ``like``."""
-    seed = basis(recorder, like)
     inner = recorder.subgraph(func, [like], lambda tensors: (None, func(tensors[0])))
-    in_dims = (0, *(-1 for _ in inner.captured))
-    operands = [seed, *inner.captured]
-    count = math.prod(like.shape)
-    return _mapped(recorder, inner.graph, operands, in_dims, out_dims, count, chunk_size)
+    graph, captured, count = inner.graph, inner.captured, math.prod(like.shape)
+    dims = (0, *(-1 for _ in captured))
+
+    def rows(numbers: Sequence[torch.Tensor], length: int) -> list[torch.Tensor]:
+        hot = numbers[0][:, None] == torch.arange(count)
+        seed = recorder.read(hot.to(like.dtype).reshape(length, *like.shape))
+        return _whole(recorder, graph, [seed, *captured], dims, [0] * len(out_dims), length)
+
+    if chunk_size is None or chunk_size >= count:
+        seed = basis(recorder, like)
+        return _whole(recorder, graph, [seed, *captured], dims, out_dims, count)
+    return _chunks(recorder, rows, [torch.arange(count)], out_dims, count, chunk_size)
 
 
 def basis(recorder: Recorder, like: Value) -> Value:
@@ -144,21 +151,44 @@ def _mapped(
     """``graph`` over a batch of ``size``, at most ``chunk_size`` examples at once."""
     if chunk_size is None or chunk_size >= size:
         return _whole(recorder, graph, operands, in_dims, out_dims, size)
-    chunk_size = max(chunk_size, math.ceil(size / CHUNKS))
-    chunks = []
-    for start in range(0, size, chunk_size):
-        length = min(chunk_size, size - start)
-        part = [
-            operand if dim < 0 else _narrow(recorder, operand, dim, start, length)
-            for operand, dim in zip(operands, in_dims, strict=True)
-        ]
-        chunks.append(_whole(recorder, graph, part, in_dims, out_dims, length))
-    columns = zip(*chunks, strict=True)
-    return [torch.cat(column, dim) for column, dim in zip(columns, out_dims, strict=True)]
+    mapped = [number for number, dim in enumerate(in_dims) if dim >= 0]
+    stacks = [recorder.tensor_of(operands[n]).movedim(in_dims[n], 0) for n in mapped]
+    dims = [min(dim, 0) for dim in in_dims]
+
+    def examples(parts: Sequence[torch.Tensor], length: int) -> list[torch.Tensor]:
+        given = list(operands)
+        for number, part in zip(mapped, parts, strict=True):
+            given[number] = recorder.read(part)
+        return _whole(recorder, graph, given, dims, [0] * len(out_dims), length)
+
+    return _chunks(recorder, examples, stacks, out_dims, size, chunk_size)
 
 
-def _narrow(recorder: Recorder, value: Value, dim: int, start: int, length: int) -> Value:
-    return recorder.read(recorder.tensor_of(value).narrow(dim, start, length))
+def _chunks(
+    recorder: Recorder,
+    take: Callable[[Sequence[torch.Tensor], int], list[torch.Tensor]],
+    stacks: Sequence[torch.Tensor],
+    out_dims: Sequence[int],
+    size: int,
+    chunk_size: int,
+) -> list[torch.Tensor]:
+    """``take`` of each chunk of the stacks in turn, as one loop and a shorter chunk at the end.
+
+    ``take`` gets and returns tensors with the batch in front.
+    """
+    steps, rest = divmod(size, chunk_size)
+    done = steps * chunk_size
+
+    def chunk(_: Any, parts: Sequence[torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
+        return (), take(parts, chunk_size)
+
+    folded = [s[:done].reshape(steps, chunk_size, *s.shape[1:]) for s in stacks]
+    _, results = record_scan(recorder, chunk, (), folded, None, reverse=False)
+    results = [result.reshape(done, *result.shape[2:]) for result in results]
+    if rest:
+        last = take([stack[done:] for stack in stacks], rest)
+        results = [torch.cat(both) for both in zip(results, last, strict=True)]
+    return [result.movedim(0, dim) for result, dim in zip(results, out_dims, strict=True)]
 
 
 def _whole(
