@@ -162,6 +162,8 @@ def same_outside(x: ir.Value, y: ir.Value, dim: int) -> bool:
 def gather(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value, sparse_grad: bool = False
 ) -> ir.Value:
+    if not count(shape(index)):  # of any rank
+        return e.full(e.out.shape, 0, dtype_of(x))
     x, index = vectors(e, x, index)
     dim = wrap(dim, len(shape(x)))
     last = len(shape(x)) - 1

@@ -47,6 +47,9 @@ def cut(e: Emitter, source: ir.Value, like: ir.Value) -> ir.Value:
 def _elementwise(e: Emitter, x: ir.Value, dim: int, index: ir.Value, source: Operand) -> _Call:
     """An index for each update, as scatter and its kin have it."""
     x, index = vectors(e, x, index)
+    if not count(shape(index)):  # of any rank
+        index = e.b.reshape(index, (0,) * len(shape(x)))
+        source = 0
     if isinstance(source, ir.Value):
         updates = e.convert(cut(e, vectors(e, source)[0], index), dtype_of(x))
     else:

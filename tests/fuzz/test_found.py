@@ -31,6 +31,18 @@ def swapped(api: Any) -> Any:
     return [run(torch.tensor(pred), X[0]) for pred in (True, False)]
 
 
-@pytest.mark.parametrize("program", [passed_on, swapped])
+def no_indices(api: Any) -> Any:
+    """An index without elements may have any rank."""
+    index = torch.zeros((0, 3), dtype=torch.int64)
+    updates = torch.zeros((0, 3), dtype=X.dtype)
+
+    def f(x: torch.Tensor) -> Any:
+        kinds = x.scatter(0, index, 0.5), x.scatter_add(0, index, updates), x.gather(0, index)
+        return *kinds, x.scatter_reduce(0, index, updates, "amax")
+
+    return api.jvp(f, (X,), (X,))
+
+
+@pytest.mark.parametrize("program", [passed_on, swapped, no_indices])
 def test_found(program: Any) -> None:
     torch.testing.assert_close(program(pullback), program(REFERENCE))
