@@ -25,7 +25,7 @@ from ..runtime import Function, load
 from . import pytree, reach
 from .api import Transformed
 from .graph import Value, dtype_name
-from .imported import callable_of
+from .imported import Imported, callable_of
 from .importer import import_graph
 from .location import of_function
 from .state import graph_name
@@ -173,7 +173,7 @@ def symbol(name: str) -> str:
 
 def innermost(fn: Any) -> Any:
     """The function under all transforms."""
-    while isinstance(fn, Transformed) or hasattr(fn, "graph_name"):
+    while not isinstance(fn, Imported) and hasattr(fn, "graph_name"):
         fn = fn.func
     return fn
 
@@ -181,6 +181,8 @@ def innermost(fn: Any) -> Any:
 def source_of(fn: Any) -> str:
     """``file.py:function``, for the manifest."""
     inner = innermost(fn)
+    if isinstance(inner, Imported):
+        return inner.source
     location = of_function(inner)
     return f"{Path(location.file).name}:{graph_name(inner)}"
 

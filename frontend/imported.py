@@ -29,8 +29,8 @@ class Imported:
     kind = "imported"
     options = ()
 
-    def __init__(self, program: Any, name: str = "exported") -> None:
-        self.program = program
+    def __init__(self, program: Any, name: str = "exported", source: str = "") -> None:
+        self.program, self.source = program, source or type(program).__name__
         self.func: torch.nn.Module = program.module()
         self.graph_name = self.__name__ = name
         self.__wrapped__ = self.func  # for inspect.unwrap: the names of the arguments
@@ -98,4 +98,4 @@ def load(file: str | Path) -> Imported:
             f"{file} cannot be read by torch.export.load: {error}",
             help="packages of AOTInductor hold compiled code; use torch.export.save",
         ) from error
-    return Imported(program, path.stem)
+    return Imported(program, path.stem, path.name)

@@ -72,14 +72,14 @@ def stack_module_state(models: Sequence[nn.Module]) -> tuple[State, State]:
 
 
 def _stacked(states: list[dict[str, Any]]) -> State:
-    return {name: _leaf([state[name] for state in states], name) for name in states[0]}
+    return {name: stacked_leaf([state[name] for state in states], name) for name in states[0]}
 
 
-def _leaf(tensors: list[Any], name: str) -> Tensor:
+def stacked_leaf(tensors: Sequence[Any], name: str) -> Tensor:
     learned = {tensor.requires_grad for tensor in tensors}
     if len(learned) > 1:
         raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad")
-    result = torch.stack(tensors)
+    result = torch.stack(list(tensors))
     if not learned.pop():
         return result
     result = result.detach()

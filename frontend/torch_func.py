@@ -23,9 +23,11 @@ from . import api, autograd_functional, transforms
 from .batching import basis
 from .capture import Recorder, current
 from .checks import Argnums
+from .modules import stacked_leaf
 from .rearrange import rearrange
 
 Function = Callable[..., Any]
+_MODULES = importlib.import_module("torch._functorch.functional_call")
 _EINOPS = importlib.import_module("functorch.einops.rearrange")
 _lock = threading.Lock()
 _traces = 0
@@ -163,6 +165,7 @@ _REPLACED: list[tuple[Any, str, Function]] = [
     (eager_transforms, "_propagate_functional_input_mutation", _nothing),
     (torch, "_sync", _nothing),
     (_EINOPS, "_create_rearrange_callable", _rearrangement),
+    (_MODULES, "construct_stacked_leaf", stacked_leaf),
     *(
         (torch.autograd.functional, name, getattr(autograd_functional, name))
         for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp")

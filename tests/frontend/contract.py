@@ -55,6 +55,24 @@ DIFFERENCES = {
     "traced: the example itself, not the batch",
 }
 
+#: What pullback adds to a name of torch.func, or does its own way.
+NOTES = {
+    "grad": "any order, inside anything; numpy arrays too (as all of these)",
+    "vmap": "kwargs are not mapped, as torch's; `chunk_size` is a loop in the compiled program",
+    "vjp": "the forward half runs once, `vjp_fn` is a program of its own",
+    "jvp": "no op lacks forward mode",
+    "linearize": "composes with every transform; the linear half is a program of its own",
+    "jacrev": "one-hot cotangents are not stored",
+    "jacfwd": "`chunk_size`",
+    "hessian": "`chunk_size`",
+    "functional_call": "also of an ExportedProgram",
+    "stack_module_state": "inside a compiled function the stacks are no leaves",
+    "functionalize": "the identity, compiled: writes are always resolved; has derivatives",
+    "rearrange": "under vmap and derivatives, too",
+    "replace_all_batch_norm_modules_": "torch's own",
+    "debug_unwrap": "torch's own; tensors are not wrapped while a function is traced",
+}
+
 Pair = namedtuple("Pair", "u v")
 
 
@@ -258,6 +276,16 @@ def document() -> str:
         "| section | rows | different |",
         "|---|---|---|",
         *(f"| {name} | {total} | {other or ''} |" for name, (total, other) in counts.items()),
+        "",
+        "## Names",
+        "",
+        "Each takes torch.func's arguments. `torch.func.grad` and the others, and",
+        "`torch.autograd.functional`, may also be called inside a compiled function: they are",
+        "recorded as pullback's. Around a compiled function only pullback's work.",
+        "",
+        "| name | with pullback |",
+        "|---|---|",
+        *(f"| `{name}` | {NOTES.get(name, '')} |" for name in torch.func.__all__),
         "",
         "## Differences",
         "",

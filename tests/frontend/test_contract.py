@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pullback
 import pytest
 import torch.func
@@ -24,6 +26,20 @@ def test_names():
     for name in torch.func.__all__:
         assert callable(getattr(pullback, name))
         assert any(f"T.{name}(" in row.call for row in ROWS)
+
+
+@pytest.mark.parametrize("name", torch.func.__all__)
+def test_signature(name):
+    """torch's parameters with their kinds and defaults; ours may have more, by keyword."""
+    theirs = inspect.signature(getattr(torch.func, name)).parameters.values()
+    ours = inspect.signature(getattr(pullback, name)).parameters
+    for parameter in theirs:
+        found = ours[parameter.name]
+        assert (found.kind, found.default) == (parameter.kind, parameter.default), parameter
+    for extra in set(ours) - {p.name for p in theirs}:
+        assert ours[extra].kind is inspect.Parameter.KEYWORD_ONLY
+    positional = [p.name for p in theirs if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    assert list(ours)[: len(positional)] == positional
 
 
 def test_size_and_share():

@@ -10,6 +10,7 @@ import torch
 import torch.func as tf
 from pullback.frontend import command, imported
 from pullback.frontend.trace import trace
+from pullback.runtime.manifest import read
 from torch import nn
 from torch.testing import assert_close
 
@@ -145,6 +146,21 @@ def test_pt2(exported, net, tmp_path):
     assert [arg.shape for arg in job.args] == [(5, 3), (5, 3)]
     with pytest.raises(pb.CaptureError, match="missing a required argument: 'x'"):
         command.resolve(str(file), "vmap(f)")
+
+
+def test_compile_pt2(exported, net, tmp_path):
+    torch.export.save(exported, tmp_path / "net.pt2")
+    job = command.resolve(str(tmp_path / "net.pt2"), "grad(functional(f))")
+    library = pb.compile(job.function, *job.args, out=tmp_path, name=job.name)
+    assert [spec.name for spec in library.inputs] == [
+        "params['hidden.weight']",
+        "params['hidden.bias']",
+        "x",
+    ]
+    assert read(library.path)["source"] == "net.pt2"
+    params = {name: p.detach() for name, p in net.named_parameters()}
+    expected = tf.grad(lambda p: tf.functional_call(net, p, x))(params)
+    assert_close(library(params, x), expected)
 
 
 def test_wrong_pt2(tmp_path):

@@ -122,6 +122,17 @@ def test_wrong_calls_inside(call):
         pb.jit(call)(x)
 
 
+def test_ensemble_inside():
+    models = [torch.nn.Linear(3, 2, dtype=F64) for _ in range(3)]
+
+    def ensemble(x):
+        params, buffers = tf.stack_module_state(models)
+        call = tf.functional_call
+        return vmap(lambda p, b, x: call(models[0], (p, b), x), (0, 0, None))(params, buffers, x)
+
+    same(pb.jit(ensemble)(x).detach(), ensemble(x).detach())
+
+
 def test_strict_is_refused():
     with pytest.raises(pb.CaptureError, match="strict=True"):
         pb.jit(lambda x: af.jacobian(torch.sin, x, strict=True))(x)
