@@ -15,7 +15,7 @@ import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from ..dialects.errors import CaptureError
-from . import autograd_function, pytree, reach, torch_func
+from . import autograd_function, layers, pytree, reach, torch_func
 from . import hops as _  # noqa: F401  (torch's control flow reaches the recorder)
 from .aten.emitter import supported
 from .capture import Recorder
@@ -116,13 +116,8 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     written: list[Write] = []
     new_values: list[Value] = []
     grad_enabled = torch.is_grad_enabled()
-    mkldnn = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)  # with it an LSTM is one opaque call
-    try:
-        with torch_func.recorded(), autograd_function.hooked():
-            inputs, out_spec, out_leaves = recorder.trace(run)
-    finally:
-        torch._C._set_mkldnn_enabled(mkldnn)
+    with layers.taken_apart(), torch_func.recorded(), autograd_function.hooked():
+        inputs, out_spec, out_leaves = recorder.trace(run)
     hidden = list(recorder.hidden.values())
     for name, value in zip(names_of_tensors(leaves, names), inputs, strict=True):
         if not supported(value.dtype):

@@ -17,6 +17,7 @@ from . import control
 from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
+from .convolution import convolution
 from .error_status import Errors, ErrorSite
 from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
@@ -220,7 +221,7 @@ class Lowering(Errors):
         strides: Sequence[int],
     ) -> Node:
         around = self.moved(value, shape, [])
-        return self._inserted(around, [x], [list(offsets)], list(strides))
+        return self.inserted(around, [x], [list(offsets)], list(strides))
 
     def concatenate(self, xs: Sequence[Node], along: int) -> Node:
         shape = list(xs[0].shape)
@@ -229,9 +230,9 @@ class Lowering(Errors):
         for x in xs:
             offsets.append([start if d == along else 0 for d in range(len(shape))])
             start += x.shape[along]
-        return self._inserted(None, xs, offsets, [1] * len(shape), tuple(shape))
+        return self.inserted(None, xs, offsets, [1] * len(shape), tuple(shape))
 
-    def _inserted(
+    def inserted(
         self,
         around: Node | None,
         parts: Sequence[Node],
@@ -291,6 +292,9 @@ class Lowering(Errors):
         contract: tuple[Sequence[int], Sequence[int]],
     ) -> Node:
         return contraction(self, x, y, batch, contract)
+
+    def conv(self, x: Node, w: Node, relation: Any, shape: Sequence[int]) -> Node:
+        return convolution(self, x, w, relation, shape)
 
     # Computed positions.
 

@@ -63,6 +63,12 @@ class Matmul:
 
     def __init__(self, shape: Shape, blocking: Blocking, element: ir.Type) -> None:
         self.shape, self.blocking, self.element = shape, blocking, element
+        #: How much of the contracted dimension is packed at once.
+        self.depth = _KC
+
+    def left(self, b: ir.Value) -> ir.Value:
+        """Which matrix of x belongs to batch element b."""
+        return b
 
     def emit(self, emission: Emission, destination: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
         result = destination
@@ -70,18 +76,18 @@ class Matmul:
             result = emission.filled(destination, constant(self.element, 0))
         wide = self.shape.n - self.shape.n % self.blocking.columns
         if wide:
-            result = self._loop(
+            result = self.loop(
                 self.shape.batch, 1, result, lambda b, c: self._panels(emission, b, wide, x, y, c)
             )
         if wide < self.shape.n:
-            result = self._loop(
+            result = self.loop(
                 self.shape.batch, 1, result, lambda b, c: self._edge(emission, b, wide, x, y, c)
             )
         return result
 
     # Loops.
 
-    def _loop(
+    def loop(
         self, end: int, step: int, carried: ir.Value, body: Callable[[ir.Value, ir.Value], ir.Value]
     ) -> ir.Value:
         """for i = 0 to end by step, carrying a tensor; `end` is a multiple of `step`."""
@@ -97,9 +103,9 @@ class Matmul:
     ) -> ir.Value:
         """body(first k, count, carried) over blocks of the contracted dimension."""
         k = self.shape.k
-        whole = k - k % _KC
+        whole = k - k % self.depth
         if whole:
-            carried = self._loop(whole, _KC, carried, lambda at, c: body(at, _KC, c))
+            carried = self.loop(whole, self.depth, carried, lambda at, c: body(at, self.depth, c))
         if whole < k:
             carried = body(index_constant(whole), k - whole, carried)
         return carried
@@ -109,7 +115,7 @@ class Matmul:
     @property
     def _deep(self) -> bool:
         """Is a panel of the result added to more than once?"""
-        return self.shape.k > _KC
+        return self.shape.k > self.depth
 
     def _panels(
         self,
@@ -123,17 +129,17 @@ class Matmul:
         columns = self.blocking.columns
 
         def panel(k: ir.Value, depth: int, n: ir.Value, c: ir.Value) -> ir.Value:
-            block = self._packed(b, k, depth, n, columns, columns, y)
+            block = self.packed(b, k, depth, n, columns, columns, y)
             at: list[ir.Value | int] = [b, 0, n]
-            tile = _extract(c, at, [1, self.shape.m, columns], [self.shape.m, columns])
+            tile = extract(c, at, [1, self.shape.m, columns], [self.shape.m, columns])
             if not self._deep:
                 tile = self._fresh(emission, tile)
             tile = self._rows(b, k, depth, columns, x, block, tile)
-            return _insert(tile, c, at, [1, self.shape.m, columns])
+            return insert(tile, c, at, [1, self.shape.m, columns])
 
         return self._depth_blocks(
             result,
-            lambda k, depth, outer: self._loop(
+            lambda k, depth, outer: self.loop(
                 width, columns, outer, lambda n, c: panel(k, depth, n, c)
             ),
         )
@@ -161,14 +167,14 @@ class Matmul:
         total = self._fresh(emission, emission.empty((m, width), self.element))
 
         def block(k: ir.Value, depth: int, c: ir.Value) -> ir.Value:
-            packed = self._packed(b, k, depth, n, left, width, y)
+            packed = self.packed(b, k, depth, n, left, width, y)
             return self._rows(b, k, depth, width, x, packed, c)
 
         total = self._depth_blocks(total, block)
-        kept = _extract(total, [0, 0], [m, left], [m, left])
-        return _insert(kept, result, [b, 0, n], [1, m, left])
+        kept = extract(total, [0, 0], [m, left], [m, left])
+        return insert(kept, result, [b, 0, n], [1, m, left])
 
-    def _packed(
+    def packed(
         self,
         b: ir.Value,
         k: ir.Value,
@@ -180,9 +186,9 @@ class Matmul:
     ) -> ir.Value:
         """y[b, k .. k + depth, n .. n + count] with rows of `width`, zeros at their ends."""
         if self.shape.y_transposed:
-            part = _extract(y, [b, n, k], [1, count, depth], [count, depth])
+            part = extract(y, [b, n, k], [1, count, depth], [count, depth])
         else:
-            part = _extract(y, [b, k, n], [1, depth, count], [depth, count])
+            part = extract(y, [b, k, n], [1, depth, count], [depth, count])
             if width == count and self.shape.m < _ROWS_TO_PACK:
                 return part
         if width == count and not self.shape.y_transposed:
@@ -191,14 +197,14 @@ class Matmul:
             return bufferization.alloc_tensor(type_, [], copy=part)
         target = tensor.empty([depth, width], self.element)
         if width == count:
-            return self._transposed(part, target)
+            return self.transposed(part, target)
         target = linalg.fill(constant(self.element, 0), outs=[target])
         if self.shape.y_transposed:
-            into = _extract(target, [0, 0], [depth, count], [depth, count])
-            part = self._transposed(part, into)
-        return _insert(part, target, [0, 0], [depth, count])
+            into = extract(target, [0, 0], [depth, count], [depth, count])
+            part = self.transposed(part, into)
+        return insert(part, target, [0, 0], [depth, count])
 
-    def _transposed(self, part: ir.Value, target: ir.Value) -> ir.Value:
+    def transposed(self, part: ir.Value, target: ir.Value) -> ir.Value:
         """Loops run along rows of y, where reads are contiguous."""
         maps = [affine_map(2, identity(2)), affine_map(2, (dim(1), dim(0)))]
         op = linalg.GenericOp(
@@ -225,25 +231,25 @@ class Matmul:
         tile: ir.Value,
     ) -> ir.Value:
         """tile += x[b, :, k .. k + depth] block, in register tiles."""
-        m, rows = self.shape.m, self.blocking.rows
+        m, rows, at = self.shape.m, self.blocking.rows, self.left(b)
         whole = m - m % rows
         for first, count, height in ((0, whole, rows), (whole, m - whole, m - whole)):
             if not count:
                 continue
             if self.shape.x_transposed:
-                part = _extract(x, [b, k, first], [1, depth, count], [depth, count])
+                part = extract(x, [at, k, first], [1, depth, count], [depth, count])
             else:
-                part = _extract(x, [b, first, k], [1, count, depth], [count, depth])
+                part = extract(x, [at, first, k], [1, count, depth], [count, depth])
             target = tile
             if count != m:
-                target = _extract(tile, [first, 0], [count, width], [count, width])
-            product = self._contract(part, block, target, height)
+                target = extract(tile, [first, 0], [count, width], [count, width])
+            product = self.contract(part, block, target, height)
             if count != m:
-                product = _insert(product, tile, [first, 0], [count, width])
+                product = insert(product, tile, [first, 0], [count, width])
             tile = product
         return tile
 
-    def _contract(self, part: ir.Value, block: ir.Value, target: ir.Value, height: int) -> ir.Value:
+    def contract(self, part: ir.Value, block: ir.Value, target: ir.Value, height: int) -> ir.Value:
         # Dimensions: row, column, depth.
         x_map = (dim(2), dim(0)) if self.shape.x_transposed else (dim(0), dim(2))
         rest = (dim(2), dim(1)), (dim(0), dim(1))
@@ -259,7 +265,7 @@ def _split(places: Sequence[ir.Value | int]) -> tuple[list[ir.Value], list[int]]
     return values, [_DYNAMIC if isinstance(place, ir.Value) else place for place in places]
 
 
-def _extract(
+def extract(
     value: ir.Value, at: Sequence[ir.Value | int], sizes: list[int], shape: list[int]
 ) -> ir.Value:
     values, static = _split(at)
@@ -267,7 +273,7 @@ def _extract(
     return tensor.extract_slice(type_, value, values, [], [], static, sizes, [1] * len(sizes))
 
 
-def _insert(
+def insert(
     part: ir.Value, into: ir.Value, at: Sequence[ir.Value | int], sizes: list[int]
 ) -> ir.Value:
     values, static = _split(at)

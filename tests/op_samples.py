@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mlir import ir
 
+from .samples import convolution
 from .samples.control import CONTROL
 from .samples.functions import FUNCTIONS
 from .samples.indexing import INDEXING
@@ -590,6 +591,7 @@ FAMILIES: list[dict[str, list[Sample]]] = [
     CONTROL,
     FUNCTIONS,
     INDEXING,
+    convolution.SAMPLES,
 ]
 for _family in FAMILIES:
     SAMPLES |= _family

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .build.contraction import Contraction
 from .build.control import Control
+from .build.convolution import Convolution
 from .build.elementwise import Elementwise
 from .build.functional import Functional
 from .build.functions import Functions
@@ -15,5 +16,7 @@ from .build.indexing import Indexing
 from .build.structure import Structure
 
 
-class Builder(Elementwise, Functions, Structure, Indexing, Contraction, Functional, Control):
+class Builder(
+    Elementwise, Functions, Structure, Indexing, Contraction, Functional, Control, Convolution
+):
     """Appends ops at `ip`, each with the location `location` (the user's line)."""

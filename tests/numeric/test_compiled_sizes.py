@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlir import ir
+from pullback.dialects.pb.build.convolution import Relation
 
 from ..op_samples import normal
 from .checks import TOLERANCE
@@ -62,7 +63,44 @@ def layer(choose: random.Random, number: int) -> Case:
     return emit, [normal(m, k, seed=number), normal(n, k, seed=number), normal(n, seed=number)]
 
 
-@pytest.mark.parametrize("make", [contraction, reduction, layer])
+def convolution(choose: random.Random, number: int) -> Case:
+    """A convolution, or one of its two transposes, in one or two spatial dimensions."""
+    count = choose.choice([1, 2])
+    n, g, c, f = (choose.choice(sizes) for sizes in ((1, 2, 3), (1, 1, 2), (1, 3, 17), (1, 6, 33)))
+    sizes = [choose.choice((5, 16, 33)) for _ in range(count)]
+    strides, paddings, dilations, taps = (
+        [choose.choice(numbers) for _ in range(count)]
+        for numbers in ((1, 1, 2, 3), (-1, 0, 1, 2), (1, 1, 2), (1, 2, 3))
+    )
+    relation = Relation(
+        (1,) * count, *(tuple(-n for n in steps) for steps in (dilations, strides, paddings))
+    )
+    results = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, s, p, d, k in zip(sizes, strides, paddings, dilations, taps, strict=True)
+    ]
+    x, w = normal(n, g, c, *sizes, seed=number), normal(g, f, c, *taps, seed=number)
+    ct = normal(n, g, f, *(max(size, 0) for size in results), seed=number)
+    which = number % 3
+    if which == 0:
+        return lambda b, x, w: b.conv(x, w, relation, ct.shape[3:]), [x, w]
+    if which == 1:
+        w = np.moveaxis(w, 1, 2).copy()
+        return lambda b, ct, w: b.conv(ct, w, relation.permuted(2, 1, 0), sizes), [ct, w]
+    back = relation.permuted(0, 2, 1)
+    if number % 2:  # as the transpose rule makes it
+
+        def emit(b: Any, x: ir.Value, ct: ir.Value) -> ir.Value:
+            rest = list(range(3, 3 + count))
+            x, ct = b.transpose(x, [2, 1, 0, *rest]), b.transpose(ct, [1, 2, 0, *rest])
+            return b.conv(x, ct, back, taps)
+
+        return emit, [x, ct]
+    x, ct = np.swapaxes(x, 0, 2).copy(), np.moveaxis(ct, 0, 2).copy()
+    return lambda b, x, ct: b.conv(x, ct, back, taps), [x, ct]
+
+
+@pytest.mark.parametrize("make", [contraction, reduction, layer, convolution])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sizes(make: Any, dtype: type, tmp_path: Path) -> None:
     choose = random.Random(make.__name__)

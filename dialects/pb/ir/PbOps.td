@@ -290,6 +290,7 @@ def Pb_BarrierOp : Pb_Op<"barrier", [MemoryEffects<[]>]> {
 
 include "PbIndexing.td"
 include "PbMath.td"
+include "PbConv.td"
 include "PbFunctional.td"
 
 #endif
