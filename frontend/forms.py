@@ -19,7 +19,7 @@ from . import transforms
 from .api import Transformed
 from .capture import Recorder
 from .checks import Argnums
-from .imported import Imported
+from .imported import Imported, module_of
 from .modules import functional_call
 from .trace import parameters_of
 
@@ -64,7 +64,7 @@ def _jvp(kind: str, func: Function, argnums: Argnums | None) -> Transformed:
 
 def functional(func: Any) -> Transformed:
     """(params, arguments...) to ``func``'s result with those parameters; buffers stay its own."""
-    module = func.func if isinstance(func, Imported) else func
+    module = module_of(func, "functional(f)")
     if not isinstance(module, torch.nn.Module):
         raise CaptureError(
             f"functional(f): f is a {type(func).__name__}, and only modules have parameters",

@@ -78,11 +78,28 @@ def callable_of(func: Any, api: str) -> Any:
             f"{api}: torch.jit is not supported",
             help="give the Python function or module itself, or torch.export.export of it",
         )
-    func = vars(func).get("_torchdynamo_orig_callable", func) if hasattr(func, "__dict__") else func
     if isinstance(func, torch.nn.Module) and "_orig_mod" in func._modules:
-        func = func._modules["_orig_mod"]  # of torch.compile
+        return func._modules["_orig_mod"]  # of torch.compile
+    if hasattr(func, "__dict__"):
+        func = vars(func).get("_torchdynamo_orig_callable", func)
     if not callable(func):
         raise TypeError(f"{api}: expected a function, got {type(func).__name__}")
+    return func
+
+
+def module_of(func: Any, api: str) -> Any:
+    """The torch.nn.Module whose parameters ``func`` has; anything else as it is, for torch to say.
+
+    That of torch.compile is refused: its parameters go by other names than the module's.
+    """
+    if isinstance(func, torch.nn.Module) and "_orig_mod" in func._modules:
+        raise CaptureError(
+            f"{api}: this module was made by torch.compile",
+            help="give the module that torch.compile was given",
+        )
+    func = callable_of(func, api) if is_exported(func) else func
+    while getattr(type(func), "kind", None) in ("jit", "imported"):
+        func = func.func
     return func
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .api import Transformed
 from .capture import Recorder, current
-from .imported import Imported, callable_of
+from .imported import module_of
 
 State = dict[str, Any]
 
@@ -34,8 +34,7 @@ def functional_call(
     tensors, unless ``strict``; tied weights change together, unless ``tie_weights`` is False.
     """
 
-    module = callable_of(module, "functional_call")
-    module = module.func if isinstance(module, Imported) else module
+    module = module_of(module, "functional_call")
 
     def call(state: Any, args: Any, kwargs: Any) -> Any:
         return torch.func.functional_call(

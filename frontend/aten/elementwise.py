@@ -271,6 +271,7 @@ RULES: dict[Any, Any] = {
     aten._to_copy.default: cast,
     aten.copy.default: lambda e, x, source, _=False: e.operands(source)[0],
     aten.clone.default: same,
+    aten.lift_fresh_copy.default: same,  # torch.tensor([...]) in an exported program
     aten.addcmul.default: addcmul,
     aten.addcdiv.default: addcdiv,
     aten.lerp.Scalar: lerp,

@@ -132,6 +132,30 @@ def test_torch_compile_is_looked_through(net):
     assert_close(pb.vmap(torch.compile(lambda x: x.sin()))(x), x.sin())
 
 
+def test_functional_call_of_what_holds_a_module(net):
+    params = {name: p.detach() * 2 for name, p in net.named_parameters()}
+    expected = tf.functional_call(net, params, x)
+    assert_close(pb.functional_call(pb.jit(net), params, x), expected)
+    assert_close(pb.jit(lambda p: pb.functional_call(pb.jit(net), p, x))(params), expected)
+    with pytest.raises(pb.CaptureError, match=r"made by torch\.compile"):
+        pb.functional_call(torch.compile(net), params, x)
+
+
+def test_constants():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("hidden", torch.arange(3.0), persistent=False)
+            self.plain = torch.ones(3)
+
+        def forward(self, x):
+            return (x * self.hidden + self.plain * torch.tensor([1.0, 2.0, 3.0])).sum()
+
+    program = torch.export.export(Shifted(), (x,))
+    assert_close(pb.jit(program)(x), Shifted()(x))
+    assert_close(pb.grad(program)(x), tf.grad(Shifted())(x))
+
+
 # --- files ------------------------------------------------------------------------------------
 
 
