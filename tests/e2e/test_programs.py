@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from .compare import assert_same
+from .network_programs import NETWORK_PROGRAMS
 from .programs import PROGRAMS
 from .whirlwind import normal
 
@@ -24,6 +25,13 @@ from .whirlwind import normal
 def test_program(name: str, dtype: torch.dtype) -> None:
     program, order = PROGRAMS[name]
     assert_same(program(pullback, dtype), program(torch.func, dtype), order)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of torch.func
+@pytest.mark.parametrize("name", NETWORK_PROGRAMS)
+def test_network_program(name: str) -> None:
+    program, order = NETWORK_PROGRAMS[name]
+    assert_same(program(pullback, torch.float64), program(torch.func, torch.float64), order)
 
 
 def test_no_grad_ends_reverse_mode_only() -> None:

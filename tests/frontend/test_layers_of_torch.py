@@ -41,6 +41,10 @@ def attention(q, k, v, **options):
     return (f, q, k, v)
 
 
+#: Torch has no forward derivatives of these.
+WITHOUT_FORWARD = ("grid_sample", "embedding_bag")
+BAGS = torch.tensor([0, 2, 1, 1, 0])
+
 FUNCTIONS = {
     "reflect 1d": padded((1, 2, 4), "reflect", 1, 2),
     "reflect 2d": padded((1, 2, 4, 3), "reflect", 1, 2, 0, 1),
@@ -76,6 +80,14 @@ FUNCTIONS = {
     "channel_shuffle": (lambda x: F.channel_shuffle(x, 2), (1, 4, 2)),
     "unfold": (lambda x: F.unfold(x, 2, padding=1, stride=2), (1, 2, 4, 3)),
     "fold": (lambda x: F.fold(x, (4, 4), 2, stride=2), (1, 8, 4)),
+    "embedding_bag": (lambda w: F.embedding_bag(BAGS, w, torch.tensor([0, 2, 2])), (3, 2)),
+    "embedding_bag sum": (
+        lambda w, s: F.embedding_bag(
+            BAGS[None], w, mode="sum", per_sample_weights=s, padding_idx=1
+        ),
+        (3, 2),
+        (1, 5),
+    ),
     "glu": (lambda x: F.glu(x, 1), (2, 4)),
     "batch_norm training": (lambda x, w: F.batch_norm(x, None, None, w, w, True), (3, 3, 2), (3,)),
     "instance_norm": (lambda x, w: F.instance_norm(x, weight=w), (2, 3, 4), (3,)),
@@ -93,7 +105,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function(name):
     function, *shapes = FUNCTIONS[name]
-    check(function, *map(normal_of, shapes), forward="grid_sample" not in name)
+    check(function, *map(normal_of, shapes), forward=not name.startswith(WITHOUT_FORWARD))
 
 
 def layer(make, *shapes, of=lambda result: result):
