@@ -73,27 +73,24 @@ def hypot(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     return e.b.select(e.b.mul(e.b.add(*either), missing), infinity, root)
 
 
-def logaddexp(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    x, y = e.operands(x, y)
-    top = e.b.stop_gradient(e.b.maximum(x, y))
-    infinite = e.b.compare("eq", absolute(e, top), e.like(top, math.inf))
-    top = e.b.select(infinite, e.like(top, 0), top)
-    parts = [e.b.exp(e.b.sub(part, top)) for part in (x, y)]
-    rough = e.b.log(e.b.add(*parts))
-    apart = e.b.stop_gradient(e.b.neg(absolute(e, e.b.sub(x, y))))
-    return e.b.add(corrected(e, rough, e.b.sub(e.b.log1p(e.b.exp(apart)), rough)), top)
+def _log_of_sum(power: str, scale: float) -> Any:
+    """log(base^x + base^y) = high + log(1 + base^(low - high)), analytic where x = y as well."""
+
+    def rule(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+        x, y = e.operands(x, y)
+        right = e.b.compare("ge", x, y)
+        high, low = e.b.select(right, x, y), e.b.select(right, y, x)
+        infinite = e.b.compare("eq", absolute(e, x), e.like(x, math.inf))
+        void = e.b.mul(infinite, e.b.compare("eq", x, y))
+        apart = e.b.select(void, e.like(x, 0), e.b.sub(low, high))
+        more = e.b.log1p(getattr(e.b, power)(apart))
+        return e.b.add(high, more if scale == 1 else e.b.mul(more, e.like(x, scale)))
+
+    return rule
 
 
-def logaddexp2(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    x, y = e.operands(x, y)
-    top = e.b.stop_gradient(e.b.maximum(x, y))
-    infinite = e.b.compare("eq", absolute(e, top), e.like(top, math.inf))
-    top = e.b.select(infinite, e.like(top, 0), top)
-    parts = [e.b.exp2(e.b.sub(part, top)) for part in (x, y)]
-    rough = e.b.log2(e.b.add(*parts))
-    apart = e.b.stop_gradient(e.b.neg(absolute(e, e.b.sub(x, y))))
-    exact = e.b.mul(e.b.log1p(e.b.exp2(apart)), e.like(x, 1 / math.log(2)))
-    return e.b.add(corrected(e, rough, e.b.sub(exact, rough)), top)
+logaddexp = _log_of_sum("exp", 1)
+logaddexp2 = _log_of_sum("exp2", 1 / math.log(2))
 
 
 def times_log(logarithm: str, neutral: float) -> Any:

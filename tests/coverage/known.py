@@ -12,6 +12,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("nn.functional.prelu", "all"): "as at zeros",
     ("cumprod", "all"): "torch leaves out what follows a zero, also a NaN",
     ("norm.inf", "nan"): "torch's derivative is 0 where the norm is NaN",
+    ("kthvalue", "?*"): "which of equal elements it takes is not said",
     ("var_mean*", "*inf"): "torch's two results differ: the mean of an infinity is nan here only",
     ("std_mean*", "*inf"): "as var_mean",
     ("native_layer_norm", "*inf"): "as var_mean",

@@ -22,6 +22,7 @@ FOUND = (
     "torch.ops.aten._safe_softmax.default",
     "max.reduction_no_dim",
     "nn.functional.prelu",
+    "logaddexp2",
 )
 
 

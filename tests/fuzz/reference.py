@@ -48,6 +48,18 @@ class Reference:
             carry = body(torch.tensor(k), carry)
         return carry
 
+    @staticmethod
+    def while_loop(test: Function, body: Function, carried: Any, max_steps: int) -> Any:
+        """A step that the test forbids changes nothing."""
+        for _ in range(max_steps):
+            held, after = carried, body(carried)
+            again = test(carried)
+            carried = tree_map(lambda a, b, again=again: torch.where(again, a, b), after, held)
+        again = test(carried)
+        if not torch._C._functorch.is_batchedtensor(again) and bool(again):
+            raise RuntimeError("the loop is not finished")
+        return carried
+
 
 REFERENCE = Reference()
 

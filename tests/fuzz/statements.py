@@ -70,6 +70,8 @@ api.scan(lambda c, u: (c * u.cos() + {y}.sum(), c), {x}[0] * 1, {x}, reverse={k}
 api.scan(lambda c, _: (c * 0.5 + {x}, c.sum()), {x}, length=3)[1]
 api.fori_loop(0, 3, lambda i, c: torch.sin(c) + i * {x}, {x})
 api.fori_loop(1, 4, lambda i, c: c * 0.5 + {x}[..., i - 1], {x}[..., 0])
+api.while_loop(lambda c: c.sum() < 2, lambda c: c * c + 0.5, {x}, max_steps=6)
+api.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * {y}, c[1] + 1), ({x}, {x}.sum() * 0), 4)[0]
 api.fori_loop(0, 2, lambda i, c: api.cond(c.sum() > i, lambda u: u * 0.5, lambda u: u + 1, c), {x})
 """.replace("\n", "|")
     .strip("|")
