@@ -44,7 +44,7 @@ def find(func: Any) -> Callable[..., Any] | None:
         return COMPOSITIONS[func]
     if func in rules.RULES:
         return None
-    if func in _table() and func not in rules.WRONG_DERIVATIVES:
+    if func in _table():
         return _table()[func]
     if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), _IMPLICIT

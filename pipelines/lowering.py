@@ -18,6 +18,7 @@ from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
 from .convolution import convolution
+from .cumulative import cumulative_sum
 from .error_status import Errors, ErrorSite
 from .indexing import gathered, scattered
 from .loop_emission import Emission, tensor_of
@@ -311,6 +312,9 @@ class Lowering(Errors):
 
     def scatter(self, x: Node, *rest: Any) -> Node:
         return scattered(self, x, *rest, combine=None)
+
+    def cumulative_sum(self, x: Node, along: int, reverse: bool) -> Node:
+        return cumulative_sum(self, x, along, reverse)
 
     def argsort(self, x: Node, along: int, descending: bool) -> Node:
         return argsorted(self, x, along, descending)

@@ -11,7 +11,14 @@ from __future__ import annotations
 from mlir import ir
 from mlir.dialects import func
 
-from . import error_functions, exponential, inverse_circular, remainder, scalar_math
+from . import (
+    error_functions,
+    exponential,
+    gamma_functions,
+    inverse_circular,
+    remainder,
+    scalar_math,
+)
 from .builders import symbol
 from .circular import SHIFTS, circular, digits_table, far, far_symbol
 from .float_body import Body
@@ -27,10 +34,11 @@ RULES = {
     **exponential.RULES,
     **inverse_circular.RULES,
     **error_functions.RULES,
+    **gamma_functions.RULES,
     **remainder.RULES,
 }
 #: Without vector versions: their loops run as long as the operands ask for.
-SCALAR_ONLY = frozenset(remainder.RULES)
+SCALAR_ONLY = frozenset({"fmod", "zeta"})
 
 
 class MathLibrary:

@@ -157,7 +157,7 @@ def _exact_log(b: Body, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     return b.two_sum(total, error)
 
 
-def _pow64(b: Body, x: ir.Value, y: ir.Value) -> ir.Value:
+def pow64(b: Body, x: ir.Value, y: ir.Value) -> ir.Value:
     a = b.abs(x)
     high, low = _exact_log(b, a)
     plain = b.f(float("inf"))
@@ -218,5 +218,5 @@ RULES: dict[str, Callable[..., ir.Value]] = {
     "log": log,
     "tanh": _tanh,
     "logistic": _logistic,
-    "pow": in_f64(_pow64),
+    "pow": in_f64(pow64),
 }

@@ -36,14 +36,14 @@ def argsorted(lowering: Lowering, x: Node, along: int, descending: bool) -> Node
     def emit(emission: Emission, destination: ir.Value, keys: ir.Value) -> ir.Value:
         scratch = emission.empty((length,), i64)
         sort = _Sort(emission, keys, rows.element, length, descending)
-        return _loop(0, rows.shape[0], 1, [destination, scratch], sort.row)[0]
+        return loop(0, rows.shape[0], 1, [destination, scratch], sort.row)[0]
 
     found = lowering.whole(rows.shape, i64, [rows], emit)
     back = [order.index(d) for d in range(len(order))]
     return lowering.transpose(lowering.reshape(found, moved), back)
 
 
-def _loop(
+def loop(
     low: int | ir.Value,
     high: int | ir.Value,
     step: int | ir.Value,
@@ -91,10 +91,10 @@ class _Sort:
             out = self._pass(row, scratch, [], out, [row], width)
             return [out, scratch, arith.addi(width, width)]
 
-        (out,) = _loop(0, self.length, 1, [out], number)
+        (out,) = loop(0, self.length, 1, [out], number)
         passes = math.ceil((self.length - 1).bit_length() / 2)
         one = index_constant(1)
-        return _loop(0, passes, 1, [out, scratch, one], double_pass)[:2]
+        return loop(0, passes, 1, [out, scratch, one], double_pass)[:2]
 
     def _pass(
         self,
@@ -129,9 +129,9 @@ class _Sort:
                 right = arith.addi(right, m.select(from_right, one, zero))
                 return [target, left, right]
 
-            return _loop(low, high, 1, [carried[0], low, middle], take)[:1]
+            return loop(low, high, 1, [carried[0], low, middle], take)[:1]
 
-        return _loop(0, end, arith.addi(width, width), [target], merge)[0]
+        return loop(0, end, arith.addi(width, width), [target], merge)[0]
 
     def _key(self, row: ir.Value, position: ir.Value) -> ir.Value:
         at = arith.index_cast(ir.IndexType.get(), position)

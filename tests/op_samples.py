@@ -17,6 +17,7 @@ from mlir import ir
 
 from .samples import convolution
 from .samples.control import CONTROL
+from .samples.cumulative import CUMULATIVE
 from .samples.functions import FUNCTIONS
 from .samples.indexing import INDEXING
 from .samples.making import (
@@ -589,6 +590,7 @@ for _op in ("pb.maximum", "pb.reduce_max"):
 #: Families with a file of their own in samples/.
 FAMILIES: list[dict[str, list[Sample]]] = [
     CONTROL,
+    CUMULATIVE,
     FUNCTIONS,
     INDEXING,
     convolution.SAMPLES,

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from . import (
     activation,
     bits,
     contraction,
     convolution,
     creation,
+    cumulative,
     elementwise,
     embedding,
     functions,
     indexing,
+    loss,
     normalization,
     pooling,
     reduction,
@@ -36,10 +36,12 @@ RULES: dict[Any, Callable[..., Any]] = {
     **contraction.RULES,
     **convolution.RULES,
     **creation.RULES,
+    **cumulative.RULES,
     **elementwise.RULES,
     **embedding.RULES,
     **functions.RULES,
     **indexing.RULES,
+    **loss.RULES,
     **normalization.RULES,
     **pooling.RULES,
     **reduction.RULES,
@@ -49,15 +51,6 @@ RULES: dict[Any, Callable[..., Any]] = {
     **shape.RULES,
     **sorting.RULES,
 }
-
-# torch's decompositions of these, differentiated op by op, give NaN or another number where torch
-# gives a finite one: better not supported than wrong.
-_aten = torch.ops.aten
-WRONG_DERIVATIVES = frozenset(
-    {
-        _aten.dist.default,
-    }
-)
 
 _RANDOM = "random numbers are not supported yet; pass them in as an argument"
 _HELP = {

@@ -111,17 +111,25 @@ def times_log(logarithm: str, neutral: float) -> Any:
 def entropy(e: Emitter, x: ir.Value) -> ir.Value:
     """-x log(x); 0 at 0, where the slope is infinite as that of sqrt, and -inf below."""
     (x,) = e.operands(x)
-    zero = e.like(x, 0)
-    value = e.b.neg(e.b.mul(x, e.b.log(x)))
-    value = e.b.select(e.b.compare("eq", x, zero), e.b.sqrt(x), value)
-    below = e.b.log(e.b.mul(x, zero))  # -inf; 0 / 0 in the derivative, as in torch
-    return e.b.select(e.b.compare("lt", x, zero), below, value)
+    zero, one = e.like(x, 0), e.like(x, 1)
+    at_zero = e.b.compare("eq", x, zero)
+    below = e.b.compare("lt", x, zero)
+    # Each branch gets 1 where it is not taken.
+    safe = e.b.select(e.b.add(at_zero, below), one, x)
+    value = e.b.neg(e.b.mul(safe, e.b.log(safe)))
+    value = e.b.select(at_zero, e.b.sqrt(e.b.select(at_zero, x, one)), value)
+    steep = e.b.mul(x, e.b.select(below, e.like(x, math.inf), one))
+    return e.b.select(below, steep, value)
 
 
 def ndtr(e: Emitter, x: ir.Value) -> ir.Value:
     (x,) = e.operands(x)
     tail = e.b.erfc(e.b.mul(x, e.like(x, -math.sqrt(0.5))))
     return e.b.mul(tail, e.like(x, 0.5))
+
+
+def polygamma(e: Emitter, order: int, x: ir.Value) -> ir.Value:
+    return e.b.polygamma(e.operands(x)[0], order)
 
 
 def logit(e: Emitter, x: ir.Value, eps: float | None = None) -> ir.Value:
@@ -153,6 +161,11 @@ def spherical_bessel_j0(e: Emitter, x: ir.Value) -> ir.Value:
     safe = e.b.select(e.b.add(zero, infinite), e.like(x, 1), x)
     value = e.b.select(zero, e.like(x, 1), e.b.div(e.b.sin(safe), safe))
     return e.b.select(infinite, e.like(x, 0), value)
+
+
+def ldexp(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    x, y = e.operands(x, y)
+    return e.b.mul(x, e.b.exp2(y))
 
 
 def nan_to_num(
@@ -191,7 +204,7 @@ def is_infinite(number: float) -> Any:
 
 
 ONE = """exp exp2 log log1p log2 log10 expm1 sin cos sinh cosh tanh asin acos atan asinh acosh atanh
-sqrt erf erfc erfinv special_erfcx special_ndtri special_log_ndtr"""
+sqrt lgamma digamma erf erfc erfinv special_erfcx special_ndtri special_log_ndtr"""
 
 RULES: dict[Any, Any] = {
     **{getattr(aten, name).default: unary(name.removeprefix("special_")) for name in ONE.split()},
@@ -211,8 +224,13 @@ RULES: dict[Any, Any] = {
     aten.special_entr.default: entropy,
     aten.special_ndtr.default: ndtr,
     aten.special_spherical_bessel_j0.default: spherical_bessel_j0,
+    aten.polygamma.default: polygamma,
+    aten.special_zeta.default: binary("zeta"),
+    aten.special_zeta.other_scalar: binary("zeta"),
+    aten.special_zeta.self_scalar: binary("zeta"),
     aten.logit.default: logit,
     aten.sinc.default: sinc,
+    aten.ldexp.Tensor: ldexp,
     aten.rad2deg.default: times(180 / math.pi),
     aten.deg2rad.default: times(math.pi / 180),
     aten.nan_to_num.default: nan_to_num,

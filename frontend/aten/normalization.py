@@ -10,7 +10,7 @@ from mlir import ir
 
 from .elementwise import maximum
 from .emitter import Emitter, count, shape
-from .reduction import centred, safe_sqrt, spread
+from .reduction import centred, p_norm, safe_sqrt, spread
 
 aten = torch.ops.aten
 Maybe = ir.Value | None
@@ -105,26 +105,22 @@ def cosine_similarity(
 
 
 def cdist(e: Emitter, x: ir.Value, y: ir.Value, p: float, *_: Any) -> ir.Value:
-    if p != 2:
-        raise NotImplementedError("cdist with p other than 2")
     *_batch, rows, columns = e.out.shape
     full = (*e.out.shape, shape(x)[-1])
     last, size = len(full) - 1, shape(x)[-1]
     left = e.broadcast(e.b.reshape(x, (*shape(x)[:-2], rows, 1, size)), full)
     right = e.broadcast(e.b.reshape(y, (*shape(y)[:-2], 1, columns, size)), full)
     difference = e.b.sub(left, right)
-    return safe_sqrt(e, e.b.reduce_sum(e.b.mul(difference, difference), [last]))
+    return p_norm(e, difference, p, [last])
 
 
 def pdist(e: Emitter, x: ir.Value, p: float = 2) -> ir.Value:
-    if p != 2:
-        raise NotImplementedError("pdist with p other than 2")
     pairs = [np.array(i) for i in np.triu_indices(shape(x)[0], 1)]
     left, right = (
         e.b.gather(x, [e.b.constant(i, e.element(torch.int64))], [0], in_bounds=True) for i in pairs
     )
     difference = e.b.sub(left, right)
-    return safe_sqrt(e, e.b.reduce_sum(e.b.mul(difference, difference), [1]))
+    return p_norm(e, difference, p, [1])
 
 
 def bilinear(e: Emitter, x: ir.Value, y: ir.Value, weight: ir.Value, bias: Maybe = None) -> Any:

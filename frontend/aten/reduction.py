@@ -165,20 +165,58 @@ def deviation_and_mean(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -
     return [safe_sqrt(e, found), average]
 
 
+def p_norm(e: Emitter, x: ir.Value, p: float, dims: list[int]) -> ir.Value:
+    """(sum |x|^p)^(1/p) and its limits; derivative 0 for elements, and for norms, that are 0."""
+    if p == 2:
+        return safe_sqrt(e, e.b.reduce_sum(e.b.mul(x, x), dims))
+    size = absolute(e, x)
+    if p == 1:
+        return e.b.reduce_sum(size, dims)
+    if p == float("inf"):
+        return e.b.reduce_max(size, dims)
+    if p == float("-inf"):
+        return e.b.neg(e.b.reduce_max(e.b.neg(size), dims))
+    zero = e.b.compare("eq", size, e.like(x, 0))
+    if p == 0:
+        return e.b.reduce_sum(e.b.select(zero, e.like(x, 0), e.like(x, 1)), dims)
+    total = e.b.reduce_sum(_power(e, size, zero, p), dims)
+    return _power(e, total, e.b.compare("eq", total, e.like(total, 0)), 1 / p)
+
+
+def _power(e: Emitter, x: ir.Value, zero: ir.Value, p: float) -> ir.Value:
+    """x^p for x >= 0, without a derivative where x is 0."""
+    safe = e.b.select(zero, e.like(x, 1), x)
+    return e.b.select(zero, e.like(x, 0.0 if p > 0 else math.inf), e.b.pow(safe, e.like(x, p)))
+
+
 def vector_norm(
     e: Emitter, x: ir.Value, ord: float = 2, dim: Dims = None, keepdim: bool = False, **_: Any
 ) -> ir.Value:
     x = e.convert(x, e.out.dtype)
+    return e.b.reshape(p_norm(e, x, ord, e.dims(dim, len(shape(x)))), e.out.shape)
+
+
+def dist(e: Emitter, x: ir.Value, y: ir.Value, p: float = 2) -> ir.Value:
+    common = torch.broadcast_shapes(shape(x), shape(y))
+    difference = e.b.sub(*(e.tensor(part, common, e.out.dtype) for part in (x, y)))
+    return p_norm(e, difference, p, list(range(len(common))))
+
+
+def both_extrema(e: Emitter, x: ir.Value, dim: Dims = None, keepdim: bool = False) -> Any:
     dims = e.dims(dim, len(shape(x)))
-    if ord == 2:
-        result = safe_sqrt(e, e.b.reduce_sum(e.b.mul(x, x), dims))
-    elif ord == 1:
-        result = e.b.reduce_sum(absolute(e, x), dims)
-    elif ord == float("inf"):
-        result = e.b.reduce_max(absolute(e, x), dims)
-    else:
-        raise NotImplementedError(f"a vector norm of order {ord}")
-    return e.b.reshape(result, e.out.shape)
+    low = negated(e, largest(e, negated(e, x), dims))
+    return [e.b.reshape(part, e.out.shape) for part in (low, largest(e, x, dims))]
+
+
+def nansum(e: Emitter, x: ir.Value, dim: Dims = None, *rest: Any, **more: Any) -> ir.Value:
+    if dtype_of(x).is_floating_point:
+        x = e.b.select(e.b.compare("ne", x, x), e.like(x, 0), x)
+    return total(e, x, dim, *rest, **more)
+
+
+def count_nonzero(e: Emitter, x: ir.Value, dim: Dims = None) -> ir.Value:
+    number = e.convert(e.convert(x, torch.bool), torch.int64)
+    return e.b.reduce_sum(number, e.dims(dim, len(shape(x))))
 
 
 def norm(
@@ -250,25 +288,6 @@ def part(e: Emitter, x: ir.Value, dim: int, start: int, size: int) -> ir.Value:
     return e.b.slice(x, offsets, sizes, [1] * len(sizes))
 
 
-def scan(combine: str, neutral: float) -> Any:
-    def rule(e: Emitter, x: ir.Value, dim: int, **_: Any) -> ir.Value:
-        """Partial results over 1, 2, 4, ... elements: as many steps as the size has bits."""
-        x = e.convert(x, e.out.dtype)
-        if not shape(x):
-            return x
-        dim, step = wrap(dim, len(shape(x))), 1
-        while step < (size := shape(x)[dim]):
-            offsets = [step if d == dim else 0 for d in range(len(shape(x)))]
-            start = part(e, x, dim, 0, size - step)
-            fill = e.full((), neutral, e.out.dtype)
-            moved = e.b.pad(start, fill, shape(x), offsets, [1] * len(offsets))
-            x = getattr(e.b, combine)(x, moved)
-            step *= 2
-        return x
-
-    return rule
-
-
 RULES: dict[Any, Any] = {
     aten.sum.default: total,
     aten.sum.dim_IntList: total,
@@ -294,6 +313,13 @@ RULES: dict[Any, Any] = {
     aten.std_mean.correction: deviation_and_mean,
     aten.linalg_vector_norm.default: vector_norm,
     aten.norm.Scalar: norm,
+    aten.norm.ScalarOpt_dtype: norm,
+    aten.norm.ScalarOpt_dim_dtype: norm,
+    aten.dist.default: dist,
+    aten.aminmax.default: both_extrema,
+    aten.nansum.default: nansum,
+    aten.count_nonzero.default: count_nonzero,
+    aten.count_nonzero.dim_IntList: count_nonzero,
     aten.norm.ScalarOpt_dim: norm,
     aten._softmax.default: softmax,
     aten._log_softmax.default: log_softmax,
@@ -301,6 +327,4 @@ RULES: dict[Any, Any] = {
     aten.logsumexp.default: logsumexp,
     aten.prod.default: product,
     aten.prod.dim_int: product,
-    aten.cumsum.default: scan("add", 0),
-    aten.cumprod.default: scan("mul", 1),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,18 @@ import numpy as np
 import torch
 from mlir import ir
 
-from .making import FIRST, SECOND, SPECIAL, Array, Sample, floats, integers, normal, positive
+from .making import (
+    FIRST,
+    NAN,
+    SECOND,
+    SPECIAL,
+    Array,
+    Sample,
+    floats,
+    integers,
+    normal,
+    positive,
+)
 
 
 def inside(*shape: int, seed: int = 0) -> Array:
@@ -94,6 +106,36 @@ def shifted_right(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return x >> torch.where((y >= 0) & (y <= last), y, last)
 
 
+GAMMA = floats(NAN, 1.0, 2.0, 3.0, 0.5, 1e-3, 7.9, 8.1, 31.0, -0.5, -1.25, -7.3, 1.5, 2.5)
+
+
+def polygamma(n: int, x: Array) -> Sample:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        # torch's trigamma is not exact enough, its zeta is
+        factor = (-1) ** (n + 1) * math.factorial(n)
+        return factor * torch.special.zeta(torch.full_like(x, n + 1), x)
+
+    return Sample(lambda b, x: b.polygamma(x, n), function, (x,), x is not GAMMA)
+
+
+class Digamma(torch.autograd.Function):
+    """With an exact derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.digamma(x)
+
+    @staticmethod
+    def backward(ctx: Any, ct: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return ct * torch.special.zeta(torch.full_like(x, 2), x)
+
+
+def zeta_of(s: float) -> Callable[..., torch.Tensor]:
+    return lambda q: torch.special.zeta(torch.full_like(q, s), q)
+
+
 def as_integer(x: torch.Tensor) -> torch.Tensor:
     return x.detach().view(torch.int64 if x.dtype == torch.float64 else torch.int32)
 
@@ -118,6 +160,15 @@ FUNCTIONS = {
     "pb.erfinv": function("erfinv", torch.erfinv, inside),
     "pb.ndtri": function("ndtri", torch.special.ndtri, chances),
     "pb.log_ndtr": function("log_ndtr", torch.special.log_ndtr, normal, SPECIAL[SPECIAL > -20]),
+    "pb.lgamma": function("lgamma", torch.lgamma, positive, GAMMA),
+    "pb.digamma": function("digamma", Digamma.apply, positive, GAMMA),
+    "pb.polygamma": [
+        polygamma(n, x) for n in (1, 2, 3) for x in (positive(2, 3), GAMMA, positive())
+    ],
+    "pb.zeta": [
+        Sample(lambda b, q, s=s: b.zeta(b.full_like(q, s), q), zeta_of(s), (1 + positive(7),))
+        for s in (2.0, 3.5)
+    ],
     **{f"pb.{name}": whole(name) for name in ["floor", "ceil", "trunc", "round"]},
     "pb.atan2": binary("atan2", torch.atan2),
     "pb.fmod": binary("fmod", torch.fmod),

@@ -27,6 +27,11 @@ class Contraction(Creation):
     def reduce_max(self, x: ir.Value, dims: Sequence[int]) -> ir.Value:
         return self._make(gen.ReduceMaxOp, x, self._array(sorted(dims), x)) if dims else x
 
+    def cumulative_sum(self, x: Any, dim: int, reverse: bool = False) -> Any:
+        if x is ZERO:
+            return x
+        return self._make(gen.CumulativeSumOp, x, dim, reverse=reverse or None)
+
     def dot_general(
         self,
         x: Tangent,

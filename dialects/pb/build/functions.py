@@ -84,6 +84,18 @@ class Functions(Creation):
     def atan2(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self._make(gen.Atan2Op, x, y)
 
+    def lgamma(self, x: ir.Value) -> ir.Value:
+        return self._make(gen.LgammaOp, x)
+
+    def digamma(self, x: ir.Value) -> ir.Value:
+        return self._make(gen.DigammaOp, x)
+
+    def polygamma(self, x: ir.Value, order: int) -> ir.Value:
+        return self._make(gen.PolygammaOp, x, order) if order else self.digamma(x)
+
+    def zeta(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self._make(gen.ZetaOp, x, y)
+
     def fmod(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self._make(gen.FmodOp, x, y)
 

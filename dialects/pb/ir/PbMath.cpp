@@ -16,4 +16,11 @@ LogicalResult BitcastOp::inferReturnTypes(MLIRContext *context, std::optional<Lo
   return success();
 }
 
+LogicalResult CumulativeSumOp::verify() {
+  int64_t rank = cast<RankedTensorType>(getX().getType()).getRank();
+  if ((int64_t)getDim() >= 0 && (int64_t)getDim() < rank)
+    return success();
+  return emitOpError("dimension ") << (int64_t)getDim() << " is out of range for rank " << rank;
+}
+
 } // namespace pb

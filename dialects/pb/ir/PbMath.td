@@ -32,6 +32,18 @@ def Pb_ErfcxOp : Pb_Function<"erfcx", "exp(x^2) erfc(x)">;
 def Pb_ErfinvOp : Pb_Function<"erfinv", "inverse of erf">;
 def Pb_NdtriOp : Pb_Function<"ndtri", "quantile of the normal distribution">;
 def Pb_LogNdtrOp : Pb_Function<"log_ndtr", "logarithm of the normal distribution function">;
+def Pb_LgammaOp : Pb_Function<"lgamma", "logarithm of the absolute value of the gamma function">;
+def Pb_DigammaOp : Pb_Function<"digamma", "derivative of lgamma">;
+def Pb_PolygammaOp : Pb_Op<"polygamma", [Pure, SameOperandsAndResultType]> {
+  let summary = "derivative number `order` of digamma, order > 0";
+  let arguments = (ins Pb_FloatTensor:$x, ConfinedAttr<I64Attr, [IntPositive]>:$order);
+  let results = (outs Pb_FloatTensor:$result);
+  let assemblyFormat = "$x `order` `=` $order attr-dict `:` type($x)";
+}
+def Pb_ZetaOp : Pb_Binary<"zeta", Pb_FloatTensor> {
+  let summary = "the Hurwitz zeta function: the sum of (y + k)^-x over k >= 0";
+  let description = "Differentiated in y only.";
+}
 def Pb_FmodOp : Pb_Binary<"fmod", Pb_FloatTensor> {
   let summary = "the exact remainder of x / y rounded towards zero (C99 fmod)";
 }
@@ -60,6 +72,16 @@ def Pb_BitcastOp : Pb_Inferred<"bitcast"> {
   let arguments = (ins Pb_NumberTensor:$x);
   let results = (outs Pb_NumberTensor:$result);
   let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+// -- partial sums ------------------------------------------------------------------
+
+def Pb_CumulativeSumOp : Pb_Op<"cumulative_sum", [Pure, SameOperandsAndResultType]> {
+  let summary = "the sums of the elements along dim, up to each of them; from the end if `reverse`";
+  let arguments = (ins Pb_NumberTensor:$x, I64Attr:$dim, UnitAttr:$reverse);
+  let results = (outs Pb_NumberTensor:$result);
+  let assemblyFormat = "$x `dim` `=` $dim attr-dict `:` type($x)";
+  let hasVerifier = 1;
 }
 
 #endif
