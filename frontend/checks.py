@@ -7,6 +7,7 @@ torch.func.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -123,13 +124,20 @@ def real(api: str, leaves: Sequence[Any], is_input: bool) -> None:
 # --- tangents and cotangents ------------------------------------------------------------------
 
 
-def cotangents(given: TreeSpec, expected: TreeSpec, leaves: Sequence[Any], outs: Any) -> None:
+def cotangents(given: TreeSpec, expected: TreeSpec, leaves: Sequence[Any], outs: Any) -> list[Any]:
+    """The cotangents of ``outs``; None for an output of one element stands for one."""
     if given != expected:
         raise RuntimeError(
             "Expected pytree structure of cotangents to be the same as pytree structure of "
             f"outputs to the function. cotangents: {given}, primal output: {expected}"
         )
+    found = []
     for index, (leaf, out) in enumerate(zip(leaves, outs, strict=True)):
+        if leaf is None:
+            if math.prod(out.shape) != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            found.append(torch.ones(tuple(out.shape)))
+            continue
         if not isinstance(leaf, torch.Tensor):
             name = type(leaf).__name__
             raise TypeError(f"gradients can be either Tensors or None, but got {name}")
@@ -138,6 +146,8 @@ def cotangents(given: TreeSpec, expected: TreeSpec, leaves: Sequence[Any], outs:
                 f"Mismatch in shape: grad_output[{index}] has a shape of {leaf.shape} and "
                 f"output[{index}] has a shape of {torch.Size(out.shape)}."
             )
+        found.append(leaf)
+    return found
 
 
 JVP = "jvp(f, primals, tangents)"

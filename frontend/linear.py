@@ -90,7 +90,7 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
             return api.vjp(func, *primals, has_aux=has_aux)[1](cotangents)
         given, given_spec = tree_flatten(cotangents)
         given = _as_tensors(given)
-        checks.cotangents(given_spec, out_spec, given, outs)
+        given = checks.cotangents(given_spec, out_spec, given, outs)
         cast = [_to(ct, value) for ct, value in zip(given, program.graph.outputs, strict=False)]
         return tree_unflatten(pull(cast), spec)
 

@@ -199,7 +199,7 @@ def several(argnums: Argnums | None, count: int) -> tuple[int, ...]:
 def vjp_function(inner: Recorded, wrt: list[int], spec: TreeSpec) -> Callable[..., Any]:
     def vjp_fn(cotangents: Any, *, retain_graph: bool = True, create_graph: Any = None) -> Any:
         leaves, given = tree_flatten(cotangents)
-        checks.cotangents(given, inner.spec, leaves, inner.graph.outputs)
+        leaves = checks.cotangents(given, inner.spec, leaves, inner.graph.outputs)
         values = [
             cast(inner.recorder, leaf, out)
             for leaf, out in zip(leaves, inner.graph.outputs, strict=True)

@@ -10,6 +10,7 @@ from pullback.frontend import command, forms
 from pullback.frontend.expression import apply
 from pullback.frontend.jit import run
 from pullback.frontend.trace import argument_names
+from pullback.runtime.manifest import read
 from torch.testing import assert_close
 
 pytestmark = pytest.mark.usefixtures("interpreted")
@@ -112,6 +113,14 @@ def test_arguments_by_name():
     assert not kwargs and [sorted(arg) for arg in args] == [["u", "v"], ["a", "b"]]
     with pytest.raises(pb.CaptureError, match="missing a required argument: 'ct'"):
         command.parse_arguments(texts[:2], made)
+
+
+def test_library(tmp_path):
+    library = pb.compile(apply("vjp(f)", scaled), x, y, x, out=tmp_path, name="scaled")
+    assert [spec.name for spec in library.inputs] == ["x", "w", "ct"]
+    assert [spec.name for spec in library.outputs] == ["out[0]", "out[1][0]", "out[1][1]"]
+    assert read(library.path)["transform"] == "vjp(f)"
+    assert_close(library(x, y, x), _pull(scaled, (x, y), x))
 
 
 def test_functional_of_a_module():
