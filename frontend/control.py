@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from .api import Transformed
 from .capture import Recorder, current
-from .graph import Cond, Scan, Value, While
+from .graph import Checkpoint, Cond, Scan, Value, While
 from .state import Subgraph
 
 Function = Callable[..., Any]
@@ -86,6 +87,14 @@ def fori_loop(lower: int, upper: int, body_fn: Function, init: Any) -> Any:
         return _for_tensors(recorder, lower, upper, body_fn, init)
     steps = torch.arange(lower, max(lower, upper))
     return record_scan(recorder, step, init, steps, None, False)[0]
+
+
+def checkpoint(f: Function) -> Function:
+    """``f``, of which a derivative keeps the arguments only and computes the rest again.
+
+    Less memory for more time: in a scan over ``checkpoint(step)`` each step keeps its carry.
+    """
+    return Transformed("checkpoint", f, (), lambda *call: record_checkpoint(f, *call))
 
 
 def _for_tensors(recorder: Recorder, lower: Any, upper: Any, body_fn: Function, init: Any) -> Any:
@@ -247,6 +256,27 @@ def record_while(
     target = While(condition.graph, body.graph, places, len(inits), max_steps)
     tensors = recorder.apply(target, [*consts, *inits], body.graph.outputs)
     return filled(leaves, tensors, spec)
+
+
+def record_checkpoint(
+    f: Function, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    leaves, spec = tree_flatten((args, kwargs))
+    values = [recorder.read(tensor) for tensor in tensors_of(leaves)]
+
+    def run(tensors: list[torch.Tensor]) -> Any:
+        given, named = filled(leaves, tensors, spec)
+        return f(*given, **named)
+
+    def body(tensors: list[torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
+        out_leaves, out_spec = tree_flatten(run(tensors))
+        return (out_leaves, out_spec), tensors_of(out_leaves)
+
+    inner = recorder.subgraph(f, values, body)
+    tensors = recorder.apply(
+        Checkpoint(inner.graph), [*values, *inner.captured], inner.graph.outputs
+    )
+    return filled(inner.result[0], tensors, inner.result[1])
 
 
 def length_of(recorder: Recorder, xs: Sequence[torch.Tensor], length: int | None) -> int:

@@ -171,8 +171,16 @@ class While:
         return f"while @{self.condition.name} do @{self.body.name}{bound}"
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    body: Graph
+
+    def __str__(self) -> str:
+        return f"checkpoint @{self.body.name}"
+
+
 Transform = Call | Vmap | Jvp | Vjp
-Control = Cond | Scan | While
+Control = Checkpoint | Cond | Scan | While
 Target = Control | Custom | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
 
 
@@ -199,7 +207,7 @@ def graphs_of(target: Target) -> tuple[Graph, ...]:
             return (target.graph,)
         case Cond(branches):
             return branches
-        case Scan(body):
+        case Scan(body) | Checkpoint(body):
             return (body,)
         case While(condition, body):
             return condition, body

@@ -7,6 +7,7 @@ trace they are called directly instead, and reach the recorder like any operator
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from torch._higher_order_ops import utils as torch_utils
 from torch._higher_order_ops.cond import cond_op
 from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import while_loop_op
+from torch.utils import checkpoint as torch_checkpoint
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from . import capture, control
@@ -39,6 +41,23 @@ def install() -> None:
 
     call.of_pullback = True  # type: ignore[attr-defined]
     torch_utils._hop_compile_and_call = call
+
+
+def _install_checkpoint() -> None:
+    """torch.utils.checkpoint.checkpoint looks up what to call in an attribute of its function."""
+    wrapped: Any = torch_checkpoint.checkpoint.__wrapped__
+    original = getattr(wrapped, "__dynamo_disable", None) or wrapped
+
+    @functools.wraps(wrapped)
+    def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        recorder = capture.current()
+        if recorder is None:
+            return original(function, *args, **kwargs)
+        options = inspect.signature(wrapped).parameters.keys() | {"preserve_rng_state"}
+        named = {key: value for key, value in kwargs.items() if key not in options}
+        return control.record_checkpoint(function, recorder, args, named)
+
+    setattr(wrapped, "__dynamo_disable", call)
 
 
 @contextmanager
@@ -109,3 +128,4 @@ for _operator, _handler in (
 ):
     _operator.py_impl(Recorder)(_called(_handler))
 install()
+_install_checkpoint()

@@ -24,6 +24,7 @@ from .aten.emitter import Emitter, mlir_type, supported
 from .graph import (
     Basis,
     Call,
+    Checkpoint,
     Cond,
     Constant,
     Control,
@@ -265,7 +266,7 @@ class _Body:
             case Vjp(graph, wrt):
                 primals, cotangents = args[: len(graph.inputs)], args[len(graph.inputs) :]
                 return b.vjp(self.importer.symbol(graph), primals, cotangents, wrt, types)
-            case Cond() | Scan() | While():
+            case Checkpoint() | Cond() | Scan() | While():
                 return regions.emit(self.importer, b, target, args)
             case Custom(graph, rules, captured, differentiable, saved, opaque, _):
                 names = {key: self.importer.symbol(rule) for key, rule in rules.items()}

@@ -11,7 +11,7 @@ from typing import Any
 from mlir import ir
 
 from ..dialects.pb import Builder
-from .graph import Cond, Control, Graph, Scan, While
+from .graph import Checkpoint, Cond, Control, Graph, Scan, While
 
 Emit = Callable[[Builder, list[ir.Value]], Sequence[ir.Value]]
 
@@ -19,6 +19,8 @@ Emit = Callable[[Builder, list[ir.Value]], Sequence[ir.Value]]
 def options(target: Control) -> Any:
     """All that tells a target from another one with the same functions."""
     match target:
+        case Checkpoint():
+            return ()
         case Cond(_, places):
             return places
         case Scan():
@@ -36,6 +38,8 @@ def emit(importer: Any, b: Builder, target: Control, args: list[ir.Value]) -> li
         return lambda b, given: b.call(symbol, arrange(given), types)
 
     match target:
+        case Checkpoint(body):
+            return b.checkpoint(args, False, calls(body, lambda given: given))
         case Cond(branches, places):
             bodies = [
                 calls(graph, lambda given, at=at: [given[i] for i in at])

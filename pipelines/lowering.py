@@ -136,6 +136,9 @@ class Lowering(Errors):
         first.shares.update(zip(first.results(), sources[start : start + count], strict=False))
         return first.results()
 
+    def inlined(self, block: ir.Block, arguments: Sequence[Node]) -> list[Node]:
+        return control.lower_block(self, block, arguments)
+
     def scan(self, *loop: Any) -> list[Node]:
         return control.scan(self, *loop)
 

@@ -607,8 +607,7 @@ WITHOUT_SAMPLE = {
     "pb.linear_transpose": "a transform; transforms/transpose.py is tested with every op",
     "pb.custom_call": "names functions; tests/frontend/test_custom.py",
     "pb.linear_call": "names functions; tests/frontend/test_custom.py",
-    "pb.checkpoint": "declared and verified; rules come with rematerialisation",
-    "pb.barrier": "declared and verified; rules come with rematerialisation",
+    "pb.barrier": "made once no transform is left, by pb.checkpoint",
     "pb.yield": "ends a region",
     "pb.random_bits": "declared and verified; rules come with random numbers",
 }

@@ -168,6 +168,10 @@ class Op(_View):
         """
         return None
 
+    def final(self, b: Builder) -> Sequence[ir.Value] | None:
+        """What stands for the op once no transform is left; None: itself."""
+        return None
+
     def lower(self, loops: Any, *operands: Any) -> Any:
         """The op as loops, in the terms of `pipelines/lowering.py`.
 

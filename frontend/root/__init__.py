@@ -26,6 +26,7 @@ _PUBLIC = {
     "rearrange": "frontend.rearrange",
     "replace_all_batch_norm_modules_": "torch.func",
     "debug_unwrap": "torch.func",
+    "checkpoint": "frontend.control",
     "cond": "frontend.control",
     "fori_loop": "frontend.control",
     "scan": "frontend.control",

@@ -9,6 +9,7 @@ import torch
 from pullback import CaptureError
 from torch._higher_order_ops.scan import scan as torch_scan
 from torch._higher_order_ops.while_loop import while_loop as torch_while
+from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 WEIGHT = torch.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=torch.float64)
 X = torch.tensor([0.3, -0.7], dtype=torch.float64)
@@ -292,3 +293,56 @@ def test_code_does_not_depend_on_steps(tmp_path) -> None:
     expected = torch.autograd.grad(unrolled(y), (y, theta))
     for got, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-9)
+
+
+def chain(x):
+    for _ in range(3):
+        x = torch.exp(torch.sin(x @ x))
+    return x
+
+
+@pytest.mark.parametrize("around", [pullback.checkpoint, "torch"])
+def test_checkpoint(around, tmp_path) -> None:
+    """Values of each derivative, and residuals that are the arguments only."""
+    x = torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(3, 3)
+    if around == "torch":
+
+        def remade(x):
+            return torch_checkpoint(chain, x, use_reentrant=True)
+    else:
+        remade = around(chain)
+    for make in (
+        lambda api, f: api.grad(lambda x: f(x).sum()),
+        lambda api, f: api.grad(lambda x: api.grad(lambda x: f(x).sum())(x).sum()),
+        lambda api, f: lambda x: api.vmap(api.grad(lambda x: f(x).sum()))(torch.stack([x, 2 * x])),
+        lambda api, f: lambda x: api.jvp(f, (x,), (x,))[1],
+    ):
+        torch.testing.assert_close(make(pullback, remade)(x), make(torch.func, chain)(x))
+
+
+def test_checkpoint_in_plain_python_and_with_keywords() -> None:
+    def f(x, *, scale):
+        return {"y": torch.sin(x) * scale}, scale
+
+    out, scale = pullback.checkpoint(f)(X, scale=2.0)
+    assert scale == 2.0
+    torch.testing.assert_close(out["y"], torch.sin(X) * 2)
+
+
+def test_checkpoint_saves_memory_in_a_scan(tmp_path) -> None:
+    def loss(around):
+        def step(h, _):
+            for _ in range(10):
+                h = torch.sin(torch.exp(-h * h))
+            return h, None
+
+        return lambda h: pullback.scan(around(step), h, length=50)[0].sum()
+
+    h = torch.linspace(0, 1, 100, dtype=torch.float64)
+    sizes, found = [], []
+    for name, around in (("kept", lambda f: f), ("remade", pullback.checkpoint)):
+        f = pullback.compile(pullback.grad(loss(around)), h, out=tmp_path / name, name="f")
+        sizes.append(f.manifest["workspace"]["bytes"])
+        found.append(f(h))
+    torch.testing.assert_close(*found)
+    assert sizes[1] < sizes[0] / 5, sizes

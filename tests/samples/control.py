@@ -246,3 +246,52 @@ WHILES = [
     Sample(in_a_scan, in_a_scan_torch, (np.array([0.1, 1.3, 4.7]), np.array([0.2, 0.6]))),
 ]
 CONTROL["pb.while"] = WHILES
+
+
+# -- checkpoint ------------------------------------------------------------------------
+
+
+def remade(b, c, x):
+    def body(b, arguments):
+        c, x = arguments
+        y = b.exp(b.sin(b.mul(c, x)))
+        return [b.mul(y, b.tanh(y)), c]
+
+    return reduced(b, *b.checkpoint([c, x], False, body))
+
+
+def remade_torch(c, x):
+    y = torch.exp(torch.sin(c * x))
+    return joined(y * torch.tanh(y), c)
+
+
+def remade_in_scan(b, c, x):
+    """A checkpoint around a loop, in a loop."""
+
+    def step(b, arguments):
+        c, x = arguments
+        return [b.sin(b.mul(b.exp(x), c))]
+
+    def body(b, arguments):
+        c, x = arguments
+        return b.scan([c], [x], [], 2, False, step)
+
+    def outer(b, arguments):
+        return [*b.checkpoint(arguments, False, body), arguments[1]]
+
+    return reduced(b, *b.scan([c], [x], [], 3, False, outer))
+
+
+def remade_in_scan_torch(c, x):
+    ys = []
+    for _ in range(3):
+        ys.append(x)
+        for _ in range(2):
+            x = torch.sin(x.exp() * c)
+    return joined(x, *ys)
+
+
+CONTROL["pb.checkpoint"] = [
+    Sample(remade, remade_torch, (normal(3), normal(3, seed=1))),
+    Sample(remade_in_scan, remade_in_scan_torch, (normal(2), normal(2, seed=1))),
+]

@@ -100,6 +100,17 @@ class Control(Creation):
         self._region(op.body, types, body)
         return list(op.results)
 
+    def checkpoint(self, args: Sequence[ir.Value], recompute: bool, body: Emit) -> list[ir.Value]:
+        """body(args) -> results."""
+        rest = {"recompute": recompute or None, "loc": self.location, "ip": self.ip}
+        op: Any = gen.CheckpointOp([], list(args), **rest)
+        types = self._region(op.body, types_of(args), body)
+        return self._with_results(op, lambda: gen.CheckpointOp(types, list(args), **rest))
+
+    def barrier(self, xs: Sequence[ir.Value]) -> list[ir.Value]:
+        """The same values, hidden from simplification."""
+        return list(gen.BarrierOp(types_of(xs), list(xs), loc=self.location, ip=self.ip).results)
+
     def all_of(self, pred: ir.Value, dims: Sequence[int]) -> ir.Value:
         """`pred`, a scalar, in every element of a shape."""
         if not dims:

@@ -67,13 +67,6 @@ LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
 }
 
-LogicalResult CheckpointOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  auto callee = lookup(*this, getCalleeAttr(), symbols);
-  if (failed(callee) || failed(same(*this, "operands", callee->getArgumentTypes(), getArgs().getTypes())))
-    return failure();
-  return same(*this, "results", callee->getResultTypes(), getOuts().getTypes());
-}
-
 LogicalResult CustomCallOp::verify() {
   bool linear = getLinear().has_value() || getBackward().has_value();
   if (getForward().has_value() != linear)
@@ -257,6 +250,10 @@ LogicalResult CondOp::verifyRegions() {
       failed(verifyRegion(*this, "on_true", getOnTrue(), getArgs().getTypes(), getOuts().getTypes())))
     return failure();
   return verifyRegion(*this, "on_false", getOnFalse(), getArgs().getTypes(), getOuts().getTypes());
+}
+
+LogicalResult CheckpointOp::verifyRegions() {
+  return verifyRegion(*this, "body", getBody(), getArgs().getTypes(), getOuts().getTypes());
 }
 
 LogicalResult WhileOp::verifyRegions() {

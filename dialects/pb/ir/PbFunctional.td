@@ -132,13 +132,6 @@ def Pb_LinearCallOp : Pb_SymbolOp<"linear_call", [AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
-def Pb_CheckpointOp : Pb_SymbolOp<"checkpoint"> {
-  let summary = "a call whose intermediate values are recomputed for the derivative";
-  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Pb_Tensor>:$args);
-  let results = (outs Variadic<Pb_Tensor>:$outs);
-  let assemblyFormat = "$callee `(` $args `)` attr-dict `:` functional-type($args, $outs)";
-}
-
 // -- control flow ------------------------------------------------------------------
 
 class Pb_RegionOp<string mnemonic, list<Trait> traits = []>
@@ -148,7 +141,7 @@ class Pb_RegionOp<string mnemonic, list<Trait> traits = []>
 }
 
 def Pb_YieldOp : Pb_Op<"yield", [Pure, Terminator,
-                                 ParentOneOf<["CondOp", "WhileOp", "ScanOp"]>]> {
+                                 ParentOneOf<["CheckpointOp", "CondOp", "WhileOp", "ScanOp"]>]> {
   let summary = "the values of a region";
   let arguments = (ins Variadic<Pb_Tensor>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
@@ -197,6 +190,19 @@ def Pb_ScanOp : Pb_RegionOp<"scan", [AttrSizedOperandSegments]> {
     `(` $consts `)` `(` $inits `)` `(` $xs `)` `length` `=` $length attr-dict `:`
     custom<Types>(type($consts)) custom<Types>(type($inits)) custom<Types>(type($xs)) `->` custom<Types>(type($outs)) $body
   }];
+}
+
+def Pb_CheckpointOp : Pb_RegionOp<"checkpoint"> {
+  let summary = "a region whose values are computed again for the derivative";
+  let description = [{
+    The region takes the operands and yields the results. Its derivative keeps the operands
+    only. With `recompute` it is such a second computation: once no transform is left it is
+    inlined behind a barrier, so that nothing in it is taken from the first.
+  }];
+  let arguments = (ins Variadic<Pb_Tensor>:$args, UnitAttr:$recompute);
+  let results = (outs Variadic<Pb_Tensor>:$outs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "`(` $args `)` attr-dict `:` functional-type($args, $outs) $body";
 }
 
 def Pb_RandomBitsOp : Pb_Shaped<"random_bits"> {

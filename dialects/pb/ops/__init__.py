@@ -2,6 +2,7 @@
 
 from . import (
     bits,
+    checkpoint,
     cond,
     contraction,
     control,
@@ -23,6 +24,7 @@ from . import (
 
 __all__ = [
     "bits",
+    "checkpoint",
     "cond",
     "contraction",
     "control",

@@ -35,11 +35,6 @@ class LinearTranspose(Op):
     functional, pure = True, False
 
 
-@register(gen.CheckpointOp)
-class Checkpoint(Op):
-    reserved, pure = True, False
-
-
 @register(gen.RandomBitsOp)
 class RandomBits(Op):
     reserved, pure = True, False

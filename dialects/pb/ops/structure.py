@@ -10,7 +10,7 @@ from mlir import ir
 
 from .. import _pb_ops_gen as gen
 from ..families import Linear, at_dim, defining, splat
-from ..opdef import ZERO, Batched, Op, Tangent, register
+from ..opdef import ZERO, Batched, Tangent, register
 from ..types import element_type, rank, shape
 
 if TYPE_CHECKING:
@@ -264,14 +264,3 @@ class Concatenate(Linear):
 
     def lower(self, loops: Any, *xs: Any) -> Any:
         return loops.concatenate(xs, self.dim.value)
-
-
-@register(gen.BarrierOp)
-class Barrier(Op):
-    reserved = True  # what needs its derivative is checkpoint
-
-    def reference(self, *xs: Any) -> Any:
-        return xs
-
-    def lower(self, loops: Any, *xs: Any) -> Any:
-        return xs

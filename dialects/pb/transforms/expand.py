@@ -12,7 +12,7 @@ from mlir import ir
 
 from ...diagnostics import user_location
 from ...errors import VerifyError
-from .. import _pb_ops_gen as gen
+from ..builder import Builder
 from . import custom, functions, inline, jvp, linearize, simplify, transpose, vmap
 
 ROUND: tuple[Callable[[ir.Module], bool], ...] = (
@@ -31,14 +31,16 @@ def run(module: ir.Module) -> None:
         custom.finish(function)
     inline.remove_unused(module)
     for function in functions.functions(module):
-        for op in list(functions.all_ops(function)):
+        for op in reversed(list(functions.all_ops(function))):
             if op.functional:
                 raise VerifyError(
                     f"{op.operation.name} of @{op.callee.value} cannot be expanded: "
                     "the function contains itself",
                     user_location(op.location),
                 )
-            if isinstance(op, gen.StopGradientOp):
-                op.result.replace_all_uses_with(op.x)
+            made = op.final(Builder(ir.InsertionPoint(op), op.location))
+            if made is not None:
+                for old, new in zip(op.results, made, strict=True):
+                    old.replace_all_uses_with(new)
                 op.operation.erase()
     simplify.run(module)

@@ -12,21 +12,6 @@ func.func @main(%x: tensor<f64>) -> tensor<f64> {
 
 // -----
 
-func.func private @f(%x: tensor<f64>) -> tensor<f64> {
-  // expected-error@+1 {{pb.checkpoint has no jvp rule}}
-  %0 = pb.checkpoint @g(%x) : (tensor<f64>) -> tensor<f64>
-  return %0 : tensor<f64>
-}
-func.func private @g(%x: tensor<f64>) -> tensor<f64> {
-  return %x : tensor<f64>
-}
-func.func @main(%x: tensor<f64>) -> tensor<f64> {
-  %0:2 = pb.jvp @f(%x) tangents(%x) wrt = [0] : (tensor<f64>) (tensor<f64>) -> (tensor<f64>, tensor<f64>)
-  return %0#1 : tensor<f64>
-}
-
-// -----
-
 // expected-error@+1 {{@f should have a body, of one block}}
 func.func private @f(%x: tensor<f64>) -> tensor<f64>
 func.func @main(%x: tensor<f64>) -> tensor<f64> {

@@ -345,7 +345,7 @@ func.func @f(%x: tensor<f32>) {
 func.func private @g(tensor<f64>) -> tensor<f64>
 func.func @f(%x: tensor<f64>) {
   // expected-error@+1 {{results should be ('tensor<f64>'), not ()}}
-  pb.checkpoint @g(%x) : (tensor<f64>) -> ()
+  pb.call @g(%x) : (tensor<f64>) -> ()
   return
 }
 
@@ -580,6 +580,6 @@ func.func @f(%x: tensor<f32>) {
 // -----
 
 func.func @f(%x: tensor<f32>) {
-  // expected-error@+1 {{expects parent op to be one of 'pb.cond, pb.while, pb.scan'}}
+  // expected-error@+1 {{expects parent op to be one of 'pb.checkpoint, pb.cond, pb.while, pb.scan'}}
   pb.yield %x : tensor<f32>
 }

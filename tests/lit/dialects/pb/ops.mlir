@@ -140,8 +140,6 @@ func.func @functional(%x: tensor<3xf64>, %n: tensor<2xi64>, %ct: tensor<f64>, %x
   %linear = pb.linear_call "f"(%x) (%x) {callee = @df, transposed = @dft} : (tensor<3xf64>) (tensor<3xf64>) -> (tensor<f64>)
   // CHECK: pb.custom_call @f(%[[X]], %[[N]]) captured = 0 differentiable = [0] saved = [0] {backward = @dft, forward = @f} : (tensor<3xf64>, tensor<2xi64>) -> (tensor<f64>, tensor<2xi64>)
   %custom:2 = pb.custom_call @f(%x, %n) captured = 0 differentiable = [0] saved = [0] {forward = @f, backward = @dft} : (tensor<3xf64>, tensor<2xi64>) -> (tensor<f64>, tensor<2xi64>)
-  // CHECK: pb.checkpoint @f(%[[X]], %[[N]]) : (tensor<3xf64>, tensor<2xi64>) -> (tensor<f64>, tensor<2xi64>)
-  %checkpoint:2 = pb.checkpoint @f(%x, %n) : (tensor<3xf64>, tensor<2xi64>) -> (tensor<f64>, tensor<2xi64>)
   return
 }
 
@@ -159,6 +157,11 @@ func.func @control(%pred: tensor<i1>, %x: tensor<f32>, %xs: tensor<4x2xf32>, %ke
   ^bb0(%a: tensor<f32>):
     %b = pb.neg %a : tensor<f32>
     pb.yield %b : tensor<f32>
+  }
+  // CHECK: pb.checkpoint(%[[X]]) {recompute} : (tensor<f32>) -> tensor<f32> {
+  %checkpoint = pb.checkpoint (%x) {recompute} : (tensor<f32>) -> tensor<f32> {
+  ^bb0(%a: tensor<f32>):
+    pb.yield %a : tensor<f32>
   }
   // CHECK: pb.while(%[[P]]) (%[[X]]) {max_steps = 9 : i64} : (tensor<i1>) (tensor<f32>) -> (tensor<f32>) {
   // CHECK: } do {
