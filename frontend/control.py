@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from .api import Transformed
 from .capture import Recorder, current
 from .graph import Checkpoint, Cond, Scan, Value, While
 from .state import Subgraph
@@ -94,6 +93,8 @@ def checkpoint(f: Function) -> Function:
 
     Less memory for more time: in a scan over ``checkpoint(step)`` each step keeps its carry.
     """
+    from .api import Transformed  # api.py records scans
+
     return Transformed("checkpoint", f, (), lambda *call: record_checkpoint(f, *call))
 
 
