@@ -9,7 +9,7 @@ memory cost", 2016.)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlir import ir
 
@@ -171,7 +171,9 @@ class Checkpoint(Region):
 
 @register(gen.BarrierOp)
 class Barrier(Op):
-    """Made when no transform is left."""
+    without: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("jvp", "transpose", "batch", "simplify"), "made once no transform is left"
+    )
 
     def reference(self, *xs: Any) -> Any:
         return xs
