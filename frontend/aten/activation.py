@@ -97,7 +97,13 @@ def hardsigmoid(e: Emitter, x: ir.Value) -> ir.Value:
 
 
 def hardswish(e: Emitter, x: ir.Value) -> ir.Value:
-    return e.b.mul(x, hardsigmoid(e, x))
+    low, high = e.b.compare("lt", x, e.like(x, -3)), e.b.compare("gt", x, e.like(x, 3))
+    zero = e.like(x, 0)
+    # The product gets a finite argument: an infinite x would make the derivative NaN.
+    inner = e.b.select(e.b.add(low, high), zero, x)
+    curve = e.b.div(e.b.mul(inner, e.b.add(inner, e.like(x, 3))), e.like(x, 6))
+    none = e.b.stop_gradient(e.b.mul(x, zero))  # torch's NaN at -inf
+    return e.b.select(high, x, e.b.select(low, none, curve))
 
 
 def threshold(e: Emitter, x: ir.Value, limit: float, value: float) -> ir.Value:

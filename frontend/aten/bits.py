@@ -45,8 +45,16 @@ def copysign(e: Emitter, x: Operand, y: Operand) -> ir.Value:
 
 
 def nextafter(e: Emitter, x: Operand, y: Operand) -> ir.Value:
-    """The float beside x in the direction of y: one step of its bits."""
-    x, y = (e.b.stop_gradient(part) for part in e.operands(x, y))
+    """The float beside x in the direction of y: one step of its bits.
+
+    The derivative is that of x, where x is not y.
+    """
+    x, y = e.operands(x, y)
+    infinite = e.b.compare("eq", e.b.maximum(x, e.b.neg(x)), e.like(x, float("inf")))
+    fixed = e.b.add(infinite, e.b.compare("eq", x, y))
+    moving = e.b.select(fixed, e.like(x, 0), x)
+    still = e.b.sub(e.b.stop_gradient(moving), moving)  # 0, and derivative -1
+    x, y = e.b.stop_gradient(x), e.b.stop_gradient(y)
     bits = e.b.bitcast(x)
     one, zero = e.like(bits, 1), e.like(x, 0)
     away = e.b.compare("eq", e.b.compare("lt", x, y), e.b.compare("gt", x, zero))
@@ -56,7 +64,7 @@ def nextafter(e: Emitter, x: Operand, y: Operand) -> ir.Value:
     moved = e.b.select(e.b.compare("eq", x, zero), from_zero, moved)
     moved = e.b.select(e.b.compare("eq", x, y), y, moved)
     missing = e.b.add(e.b.compare("ne", x, x), e.b.compare("ne", y, y))
-    return e.b.select(missing, e.b.add(x, y), moved)
+    return e.b.sub(e.b.select(missing, e.b.add(x, y), moved), still)
 
 
 def frexp(e: Emitter, x: ir.Value) -> list[ir.Value]:

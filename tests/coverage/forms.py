@@ -146,7 +146,8 @@ def _each(ways: Sequence[Any], case: Case, given: Arguments) -> Iterator[Tensors
 def _examples(given: Arguments) -> Iterator[tuple[Tensors, Tensors, Tensors]]:
     for k in range(2):
         yield (
-            [p.select(d, k) for p, d in zip(given.batched, given.dims, strict=True)],
+            # Copies: as_strided must not see the other example.
+            [p.select(d, k).clone() for p, d in zip(given.batched, given.dims, strict=True)],
             [
                 o if d is None else o[k]
                 for o, d in zip(given.batched_others, given.other_dims, strict=True)

@@ -23,6 +23,8 @@ FOUND = (
     "max.reduction_no_dim",
     "nn.functional.prelu",
     "logaddexp2",
+    "nextafter",
+    "nn.functional.hardswish",
 )
 
 
