@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runtime.errors import ArtifactError, PullbackError
+from ..runtime.errors import ArtifactError, PullbackError, exception
 
 __all__ = [
     "ArtifactError",
@@ -23,6 +23,7 @@ __all__ = [
     "ToolchainError",
     "UnsupportedOpError",
     "VerifyError",
+    "exception",
 ]
 
 

@@ -35,6 +35,10 @@ class ErrorSite:
 _FIRST_ERROR = Monoid("first_error", lambda _: _NO_ERROR, lambda _, x, y: arith.minsi(x, y))
 
 
+def _opposite(emission: Emission, truth: ir.Value) -> ir.Value:
+    return emission.scalars.sub(emission.scalars.constant(truth.type, 1), truth)
+
+
 class Errors:
     """The part of `Lowering` that records errors."""
 
@@ -46,11 +50,21 @@ class Errors:
     reduce: Callable[..., Node]
     full: Callable[..., Node]
 
-    def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
-        """x made safe for a dimension of `size`; records an error where it was not."""
+    def check(self, good: Node, message: str) -> None:
+        """Records the error `message` ("Kind: text") unless all of `good` is true."""
         kind, _, text = message.partition(": ")
         self.errors.append(ErrorSite(kind, text, self.location))
         status = len(self.errors)
+
+        def flag(emission: Emission, value: ir.Value) -> ir.Value:
+            m = emission.scalars
+            return m.select(value, m.constant(self.i32, _NO_ERROR), m.constant(self.i32, status))
+
+        flags = self.pointwise(good.shape, self.i32, [(good, identity(len(good.shape)))], flag)
+        self.error_flags.append(self.reduce(flags, range(len(good.shape)), _FIRST_ERROR))
+
+    def check_index(self, x: Node, size: int, message: str, wrap: bool) -> Node:
+        """x made safe for a dimension of `size`; records an error where it was not."""
         at = identity(len(x.shape))
 
         def wrapped(m: Scalars, index: ir.Value) -> ir.Value:
@@ -64,17 +78,15 @@ class Errors:
             low, high = (m.constant(index.type, n) for n in (0, max(size - 1, 0)))
             return arith.minsi(arith.maxsi(wrapped(m, index), low), high)
 
-        def flag(emission: Emission, index: ir.Value) -> ir.Value:
+        def inside(emission: Emission, index: ir.Value) -> ir.Value:
             m, index = emission.scalars, wrapped(emission.scalars, index)
-            good = m.all(
+            return m.all(
                 m.compare("ge", index, m.constant(index.type, 0)),
                 m.compare("lt", index, m.constant(index.type, size)),
             )
-            none, error = (m.constant(self.i32, n) for n in (_NO_ERROR, status))
-            return m.select(good, none, error)
 
-        flags = self.pointwise(x.shape, self.i32, [(x, at)], flag, 4)
-        self.error_flags.append(self.reduce(flags, range(len(x.shape)), _FIRST_ERROR))
+        truth = ir.IntegerType.get_signless(1)
+        self.check(self.pointwise(x.shape, truth, [(x, at)], inside, 4), message)
         return self.pointwise(x.shape, x.element, [(x, at)], clamped, 4)
 
     def record(self, flag: Node) -> None:
@@ -83,15 +95,7 @@ class Errors:
 
     def fail_if(self, failed: Node, message: str) -> None:
         """Records an error if a scalar truth value holds at run time."""
-        kind, _, text = message.partition(": ")
-        self.errors.append(ErrorSite(kind, text, self.location))
-        status = len(self.errors)
-
-        def flag(emission: Emission, value: ir.Value) -> ir.Value:
-            m = emission.scalars
-            return m.select(value, m.constant(self.i32, status), m.constant(self.i32, _NO_ERROR))
-
-        self.error_flags.append(self.pointwise((), self.i32, [(failed, ())], flag))
+        self.check(self.pointwise((), failed.element, [(failed, ())], _opposite), message)
 
     def no_error(self) -> Node:
         return self.full((), self.i32, _NO_ERROR)

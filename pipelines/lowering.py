@@ -21,6 +21,7 @@ from .convolution import convolution
 from .cumulative import cumulative_sum
 from .error_status import Errors, ErrorSite
 from .indexing import gathered, scattered
+from .linalg_lowering import LinalgLowering
 from .loop_emission import Emission, tensor_of
 from .loop_graph import Graph, Monoid, Node, Part, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, element, width
@@ -47,7 +48,7 @@ SUM = Monoid("sum", lambda _: 0, _reassociated_sum)
 MAXIMUM = Monoid("maximum", _lowest, lambda m, x, y: m.maximum(x, y))
 
 
-class Lowering(Errors):
+class Lowering(Errors, LinalgLowering):
     """The graph of one function, built op by op."""
 
     def __init__(self, vector_bytes: int, errors: list[ErrorSite] | None = None) -> None:

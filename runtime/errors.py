@@ -6,6 +6,8 @@ The compiler's kinds (``dialects/errors.py``) derive from the same root, so that
 
 from __future__ import annotations
 
+import builtins
+import sys
 from collections.abc import Iterable
 
 
@@ -51,3 +53,15 @@ class ArgumentValueError(ArgumentError, ValueError):
 
 class ArgumentTypeError(ArgumentError, TypeError):
     """Wrong dtype, device, structure or number of arguments."""
+
+
+def exception(kind: str) -> type[Exception]:
+    """The exception called `kind` that a library raises about its data.
+
+    LinAlgError is torch's where torch is loaded. What has no such class here is a RuntimeError,
+    from which torch's derives.
+    """
+    found = getattr(builtins, kind, None)
+    if kind == "LinAlgError" and "torch" in sys.modules:
+        found = sys.modules["torch"].linalg.LinAlgError
+    return found if isinstance(found, type) and issubclass(found, Exception) else RuntimeError

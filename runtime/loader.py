@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import stat
 from pathlib import Path
@@ -12,7 +11,13 @@ from weakref import WeakValueDictionary
 from . import library, tree
 from ._native import Kernel
 from .arrays import TensorSpec, is_torch, plain, to_torch, wants_grad
-from .errors import ArgumentError, ArgumentTypeError, ArgumentValueError, ArtifactError
+from .errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    ArtifactError,
+    exception,
+)
 from .manifest import Manifest, check, named, read_open
 
 _LEAF = {"kind": "leaf"}
@@ -201,10 +206,7 @@ class Function(Kernel):
         """Raises what a nonzero return value of the entry means."""
         for error in self.manifest["errors"]:
             if error["status"] == status:
-                kind = getattr(builtins, error["kind"], RuntimeError)
-                if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                    kind = RuntimeError
-                raise kind(f"{error['message']} ({error['where']})")
+                raise exception(error["kind"])(f"{error['message']} ({error['where']})")
         if status > 0:
             raise ArtifactError(f"{self.path}: {self.name} returned the unknown status {status}")
         raise ArgumentError(f"{self.name} refused its arguments with status {status}")

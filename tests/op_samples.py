@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mlir import ir
 
-from .samples import convolution
+from .samples import convolution, linalg
 from .samples.control import CONTROL
 from .samples.cumulative import CUMULATIVE
 from .samples.functions import FUNCTIONS
@@ -594,6 +594,7 @@ FAMILIES: list[dict[str, list[Sample]]] = [
     FUNCTIONS,
     INDEXING,
     convolution.SAMPLES,
+    linalg.SAMPLES,
 ]
 for _family in FAMILIES:
     SAMPLES |= _family

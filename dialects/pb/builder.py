@@ -13,10 +13,19 @@ from .build.elementwise import Elementwise
 from .build.functional import Functional
 from .build.functions import Functions
 from .build.indexing import Indexing
+from .build.linalg import Linalg
 from .build.structure import Structure
 
 
 class Builder(
-    Elementwise, Functions, Structure, Indexing, Contraction, Functional, Control, Convolution
+    Linalg,
+    Elementwise,
+    Functions,
+    Structure,
+    Indexing,
+    Contraction,
+    Functional,
+    Control,
+    Convolution,
 ):
     """Appends ops at `ip`, each with the location `location` (the user's line)."""

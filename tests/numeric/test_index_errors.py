@@ -27,6 +27,12 @@ def unused(b: Any, x: ir.Value, index: ir.Value) -> ir.Value:
     return b.gather(x, [b.full_like(index, 0)], [0], 0, True)
 
 
+def checked(b: Any, x: ir.Value, index: ir.Value) -> ir.Value:
+    """The same by a check of any condition."""
+    b.check(b.compare("lt", index, b.full_like(index, 4)), "IndexError: index 4 of 4")
+    return unused(b, x, b.full_like(index, 0))
+
+
 def lanes(f: Function, *dims: int) -> Function:
     return f.vmap(dims, [0] * len(f.outputs), 2)
 
@@ -56,7 +62,7 @@ QUESTIONS: dict[str, tuple[Callable[[Function], Function], Callable[[Array], lis
 }
 
 
-@pytest.mark.parametrize("emit", [picked, unused])
+@pytest.mark.parametrize("emit", [picked, unused, checked])
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_bad_index_is_reported(question: str, emit: Any, tmp_path: Path) -> None:
     ask, operands = QUESTIONS[question]

@@ -98,3 +98,6 @@ class Indexing(Creation):
     def argsort(self, x: ir.Value, dim: int, descending: bool = False) -> ir.Value:
         """i64 positions along `dim`, stable, NaN as the largest."""
         return self._make(gen.ArgsortOp, x, dim, descending=descending or None)
+    def check(self, good: ir.Value, message: str) -> None:
+        """The error `message` ("Kind: text") of the call unless all of `good` is true."""
+        gen.CheckOp(good, message, loc=self.location, ip=self.ip)

@@ -235,6 +235,17 @@ def Pb_CheckIndexOp : Pb_Op<"check_index", [SameOperandsAndResultType,
   let assemblyFormat = "$x `size` `=` $size `message` `=` $message attr-dict `:` type($x)";
 }
 
+def Pb_CheckOp : Pb_Op<"check", [MemoryEffects<[MemWrite<Pb_ErrorStatus>]>]> {
+  let summary = "an error of the call unless all of `good` is true";
+  let description = [{
+    Where an element of `good` is false, `message` ("Kind: text", Kind a Python exception) becomes
+    the error status of the call; the first error is kept. The call goes on, so what is computed
+    from bad data must be safe, but nobody sees it.
+  }];
+  let arguments = (ins Pb_BoolTensor:$good, StrAttr:$message);
+  let assemblyFormat = "$good `message` `=` $message attr-dict `:` type($good)";
+}
+
 // -- reduction and contraction -------------------------------------------------
 
 class Pb_Reduction<string mnemonic> : Pb_Inferred<mnemonic> {
@@ -292,5 +303,6 @@ include "PbIndexing.td"
 include "PbMath.td"
 include "PbConv.td"
 include "PbFunctional.td"
+include "PbLinalg.td"
 
 #endif

@@ -11,6 +11,7 @@ from . import (
     cumulative,
     custom,
     elementwise,
+    factorisation,
     functions,
     gamma,
     indexing,
@@ -19,6 +20,7 @@ from . import (
     selection,
     sorting,
     structure,
+    triangular,
     while_loop,
 )
 
@@ -33,6 +35,7 @@ __all__ = [
     "cumulative",
     "custom",
     "elementwise",
+    "factorisation",
     "functions",
     "gamma",
     "indexing",
@@ -41,5 +44,6 @@ __all__ = [
     "selection",
     "sorting",
     "structure",
+    "triangular",
     "while_loop",
 ]

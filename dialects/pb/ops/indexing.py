@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mlir import ir
 
+from ...errors import exception
 from .. import _pb_ops_gen as gen
 from ..families import Elementwise, Linear, at_dim
 from ..opdef import ZERO, Batched, Op, Tangent, register
@@ -257,7 +258,8 @@ class CheckIndex(Elementwise):
         wrapped = np.where(x < 0, x + self.size.value, x) if self.wrap else x
         bad = (wrapped < 0) | (wrapped >= self.size.value)
         if bad.any():
-            raise IndexError(self.message.value)
+            kind, _, text = self.message.value.partition(": ")
+            raise exception(kind)(text)
         return wrapped.astype(x.dtype)
 
     def simplify(self, b: Builder) -> ir.Value | None:
@@ -265,3 +267,25 @@ class CheckIndex(Elementwise):
 
     def lower(self, loops: Any, x: Any) -> Any:
         return loops.check_index(x, self.size.value, self.message.value, bool(self.wrap))
+
+
+@register(gen.CheckOp)
+class Check(Op):
+    pure, idempotent = False, True
+
+    def jvp(self, b: Builder, good_dot: Tangent) -> Sequence[Tangent]:
+        return ()
+
+    def batch(self, b: Builder, size: int, good: Batched) -> Sequence[Batched]:
+        b.check(good.value, self.message.value)
+        return ()
+
+    def reference(self, good: Any) -> Sequence[Any]:
+        if not good.all():
+            kind, _, text = self.message.value.partition(": ")
+            raise exception(kind)(text)
+        return ()
+
+    def lower(self, loops: Any, good: Any) -> Sequence[Any]:
+        loops.check(good, self.message.value)
+        return ()
