@@ -19,6 +19,7 @@ from ..dialects.pb.build.convolution import Relation
 from .affine import Index, dim, fixed
 from .correlation import Correlation
 from .image import Image, fitted
+from .loop_emission import Emission
 from .loop_graph import Node
 from .matmul import Blocking
 from .windows import Windows
@@ -48,12 +49,14 @@ def convolution(
     image_is_w = not _unit(relation.x_steps) and _unit(relation.w_steps)
     if taps == 0 or (taps == 2 and image_is_w):
         return _swapped(lowering, x, w, relation, shape)
+    present = lowering.full([1, 1, 1, *x.shape[3:]], ir.IntegerType.get_signless(1), 1)
     if not _unit(relation.x_steps):
         phases = math.prod(map(abs, relation.x_steps))
         if taps == 1 and _unit(relation.out_steps) and phases <= _MANY_PHASES:
             return _by_phases(lowering, x, w, relation, shape)
-        x, relation = _spread(lowering, x, relation)
-    return _unit_image(lowering, x, w, relation, shape, taps == 2)
+        x, present = (_spread(lowering, node, relation) for node in (x, present))
+        relation = relation._replace(x_steps=tuple(s // abs(s) for s in relation.x_steps))
+    return _unit_image(lowering, x, present, w, relation, shape, taps == 2)
 
 
 def _unit(steps: Sequence[int]) -> bool:
@@ -72,13 +75,12 @@ def _swapped(
     return lowering.transpose(found, [2, 1, 0, *spatial])
 
 
-def _spread(lowering: Lowering, x: Node, relation: Relation) -> tuple[Node, Relation]:
+def _spread(lowering: Lowering, x: Node, relation: Relation) -> Node:
     """x with zeros between its elements: its steps become 1 or -1."""
     apart = [1, 1, 1, *map(abs, relation.x_steps)]
     dims = [(n - 1) * step + 1 for n, step in zip(x.shape, apart, strict=True)]
     zero = lowering.full((), x.element, 0)
-    x = lowering.pad(x, zero, dims, [0] * len(dims), apart)
-    return x, relation._replace(x_steps=tuple(s // abs(s) for s in relation.x_steps))
+    return lowering.pad(x, zero, dims, [0] * len(dims), apart)
 
 
 def _by_phases(
@@ -129,12 +131,17 @@ def _phase(
 def _unit_image(
     lowering: Lowering,
     x: Node,
+    present: Node,
     w: Node,
     relation: Relation,
     shape: Sequence[int],
     few_results: bool,
 ) -> Node:
-    """x has unit steps: i = base + per_tap * k + per_result * o."""
+    """x has unit steps: i = base + per_tap * k + per_result * o.
+
+    `present` says which positions of x are not zeros that were put in. Products with these do not
+    count, which an infinite tap would show; large ones do count them, for the sake of their speed.
+    """
     signs = [int(s) for s in relation.x_steps]
     base = [s * c for s, c in zip(signs, relation.offsets, strict=True)]
     per_tap = [-s * k for s, k in zip(signs, relation.w_steps, strict=True)]
@@ -166,8 +173,8 @@ def _unit_image(
             if n * g * depth * taps * results <= _UNFOLDED:
                 x = fitted(lowering, x, lows, sizes)
                 return _unfolded(lowering, x, w, (base, per_tap, per_result), shape)
-    x = fitted(lowering, x, lows, sizes)
-    return _product_sum(lowering, x, w, (base, per_tap, per_result), shape)
+    x, present = (fitted(lowering, node, lows, sizes) for node in (x, present))
+    return _product_sum(lowering, x, present, w, (base, per_tap, per_result), shape)
 
 
 def _unfolded(lowering: Lowering, x: Node, w: Node, places: Places, shape: Sequence[int]) -> Node:
@@ -189,6 +196,7 @@ def _unfolded(lowering: Lowering, x: Node, w: Node, places: Places, shape: Seque
 def _product_sum(
     lowering: Lowering,
     x: Node,
+    present: Node,
     w: Node,
     places: Places,
     shape: Sequence[int],
@@ -209,10 +217,20 @@ def _product_sum(
         for i, (base, per_tap, per_result) in enumerate(zip(*places, strict=True))
     ]
     taps_at: list[Index] = [dim(1), dim(2), dim(c), *map(dim, k)]
+    zero = fixed(0)
+
+    def counted(emission: Emission, there: ir.Value, left: ir.Value, right: ir.Value) -> ir.Value:
+        m = emission.scalars
+        return m.select(there, m.mul(left, right), m.constant(left.type, 0))
+
     product = lowering.pointwise(
         [sizes[d] for d in range(len(sizes))],
         x.element,
-        [(x, [dim(0), dim(1), dim(c), *at]), (w, taps_at)],
-        lambda emission, left, right: emission.scalars.mul(left, right),
+        [
+            (present, [zero, zero, zero, *at]),
+            (x, [dim(0), dim(1), dim(c), *at]),
+            (w, taps_at),
+        ],
+        counted,
     )
     return lowering.reduce_sum(product, [c, *k])

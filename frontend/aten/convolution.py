@@ -34,10 +34,16 @@ def convolution(
     """The result's shape is torch's, so output_padding needs nothing more."""
     spatial = len(shape(w)) - 2
     stride, padding, dilation = (each(n, spatial) for n in (stride, padding, dilation))  # type: ignore[assignment]
-    n, channels, *_sizes = shape(x)
+    n, channels, *inner = shape(x)
+    x = e.b.reshape(x, (n, groups, channels // groups, *inner))
+    if not transposed and any(padding):
+        # Of its own, because torch multiplies the zeros of padding with the weights, but not
+        # those that lie between or around the elements of a transposed convolution.
+        dims = (*shape(x)[:3], *(size + 2 * p for size, p in zip(inner, padding, strict=True)))
+        x = e.b.pad(x, None, dims, (0, 0, 0, *padding), (1,) * len(dims))
+        padding = (0,) * spatial  # type: ignore[assignment]
     ones = (1,) * spatial
     minus = [tuple(-n for n in numbers) for numbers in (stride, padding, dilation)]
-    x = e.b.reshape(x, (n, groups, channels // groups, *shape(x)[2:]))
     inputs, *rest = shape(w)
     w = e.b.reshape(w, (groups, inputs // groups, *rest))
     if transposed:  # what convolution does to its input, backwards

@@ -49,6 +49,14 @@ SAMPLES: dict[str, list[Sample]] = {
         conv(normal(0, 1, 2, 5), normal(1, 3, 2, 3), relation(1, 0, 1), (3,)),
         conv(normal(2, 1, 0, 5), normal(1, 3, 0, 3), relation(1, 0, 1), (3,)),
         conv(normal(1, 1, 1, 2), normal(1, 1, 1, 2), relation(1, 4, 1), (3,)),
+        Sample(
+            lambda b, x, w: b.slice(
+                b.conv(x, w, relation(2, 1, 1), (4,)), (0, 0, 0, 1), (1, 1, 2, 2), (1, 1, 1, 2)
+            ),
+            lambda x, w: torch.conv1d(x[:, 0], w[0], stride=2, padding=1)[:, None, :, 1::2],
+            (normal(1, 1, 1, 7), normal(1, 2, 1, 3)),
+            either_zero=True,
+        ),
         conv(integers(1, 1, 2, 5), integers(1, 2, 2, 3), relation(1, 1, 1), (5,)),
     ],
 }

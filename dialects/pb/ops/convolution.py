@@ -79,6 +79,20 @@ class Conv(Bilinear):
             out[outputs] += np.einsum("ngc...,gfc->ngf...", x[inputs], part)
         return out
 
+    def sliced(
+        self, b: Builder, offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int]
+    ) -> ir.Value | None:
+        """Only the results that a slice keeps, as where the derivative of padding cuts."""
+        if any(offsets[:3]) or tuple(sizes[:3]) != shape(self.result)[:3]:
+            return None
+        relation = self.relation()
+        totals = zip(relation.offsets, relation.out_steps, offsets[3:], strict=True)
+        relation = relation._replace(
+            offsets=tuple(total - step * at for total, step, at in totals),
+            out_steps=tuple(s * t for s, t in zip(relation.out_steps, strides[3:], strict=True)),
+        )
+        return b.conv(self.x, self.w, relation, sizes[3:])
+
     def flops(self) -> int:
         positions = min(size(shape(self.x)[3:]), size(shape(self.w)[3:]))
         return 2 * size(shape(self.result)) * shape(self.x)[2] * max(positions, 1)

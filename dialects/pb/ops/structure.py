@@ -170,6 +170,11 @@ class Slice(Linear):
     def simplify(self, b: Builder) -> ir.Value | None:
         if self.x.type == self.result.type:
             return self.x
+        maker: Any = defining(self.x, ir.OpView)
+        if maker is not None and hasattr(maker, "sliced") and len(list(self.x.uses)) == 1:
+            part = maker.sliced(b, list(self.offsets), shape(self.result), list(self.strides))
+            if part is not None:
+                return part
         inner = defining(self.x, gen.PadOp)
         if (
             inner is not None
