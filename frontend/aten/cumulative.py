@@ -62,6 +62,8 @@ def logcumsumexp(e: Emitter, x: ir.Value, dim: int) -> ir.Value:
         new = b.stop_gradient(b.maximum(top, xs[0]))
         shift = finite(b, new)
         shrunk = b.mul(total, b.exp(b.sub(top, shift)))
+        endless = b.compare("eq", total, b.full_like(total, math.inf))
+        shrunk = b.select(endless, total, shrunk)  # infinity stays, whatever the shift
         total = b.add(shrunk, b.exp(b.sub(xs[0], shift)))
         return [shift, total], b.add(b.log(total), shift)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,30 @@ def reduced(e: Emitter, losses: ir.Value, reduction: int) -> ir.Value:
         return losses
     total = e.b.reduce_sum(losses, list(range(len(shape(losses)))))
     return total if reduction == 2 else e.b.div(total, e.like(total, count(shape(losses))))
+
+
+def binary_cross_entropy(
+    e: Emitter,
+    x: ir.Value,
+    y: ir.Value,
+    weight: ir.Value | None = None,
+    reduction: int = 1,
+) -> ir.Value:
+    """torch bounds each logarithm by -100; beyond, it is a constant here."""
+    common = shape(x)
+    y = e.tensor(y, common, e.out.dtype)
+    rest = e.b.sub(e.like(x, 1), x)
+    least = e.like(x, math.exp(-100.0))
+
+    def bounded(p: ir.Value) -> ir.Value:
+        small = e.b.compare("lt", p, least)
+        return e.b.select(small, e.like(p, -100.0), e.b.log(e.b.select(small, e.like(p, 1), p)))
+
+    other = e.b.sub(e.like(y, 1), y)
+    losses = e.b.neg(e.b.add(e.b.mul(y, bounded(x)), e.b.mul(other, bounded(rest))))
+    if weight is not None:
+        losses = e.b.mul(losses, e.tensor(weight, common, e.out.dtype))
+    return reduced(e, losses, reduction)
 
 
 def _one_hot(e: Emitter, index: ir.Value, classes: int) -> ir.Value:
@@ -42,8 +67,8 @@ def multi_margin(
     weight: ir.Value | None = None,
     reduction: int = 1,
 ) -> ir.Value:
-    classes, alone = shape(x)[-1], len(shape(x)) < 2
-    rows = (1, classes) if alone else shape(x)
+    classes = shape(x)[-1] if shape(x) else 1
+    rows = shape(x) if len(shape(x)) == 2 else (1, classes)
     x, target = e.b.reshape(x, rows), e.b.reshape(target, rows[:1])
     target = e.b.check_index(target, classes, _MESSAGE, wrap=False)
     mine = _one_hot(e, target, classes)
@@ -52,7 +77,7 @@ def multi_margin(
     over = e.b.mul(over, over) if p == 2 else over
     losses = _sum_where(e, e.b.compare("eq", mine, e.like(mine, 0)), over, 1)
     if weight is not None:
-        weights = e.b.broadcast(weight, rows, [1])
+        weights = e.b.broadcast(e.b.reshape(weight, (classes,)), rows, [1])
         losses = e.b.mul(losses, _sum_where(e, mine, weights, 1))
     losses = e.b.div(losses, e.like(losses, classes))
     return e.b.reshape(reduced(e, losses, reduction), e.out.shape)
@@ -62,7 +87,7 @@ def multilabel_margin(
     e: Emitter, x: ir.Value, target: ir.Value, reduction: int = 1
 ) -> list[ir.Value]:
     """The labels of a row are its targets up to the first negative one."""
-    n, classes = (1, *shape(x))[-2:]
+    n, classes = (1, 1, *shape(x))[-2:] if shape(x) else (1, 1)
     x, labels = e.b.reshape(x, (n, classes)), e.b.reshape(target, (n, classes))
     zero = e.like(labels, 0)
     ended = e.convert(e.b.compare("lt", labels, zero), torch.int64)
@@ -86,6 +111,7 @@ def multilabel_margin(
 
 
 RULES: dict[Any, Any] = {
+    aten.binary_cross_entropy.default: binary_cross_entropy,
     aten.multi_margin_loss.default: multi_margin,
     aten.multilabel_margin_loss_forward.default: multilabel_margin,
 }

@@ -104,6 +104,16 @@ def cosine_similarity(
     return e.b.div(e.b.reduce_sum(e.b.mul(x, y), dims), e.b.mul(norm(x), norm(y)))
 
 
+def _distance(e: Emitter, difference: ir.Value, p: float, dim: int) -> ir.Value:
+    result = p_norm(e, difference, p, [dim])
+    if p != 0:
+        return result
+    # A number of differences, but NaN is not one of them.
+    missing = e.b.compare("ne", difference, difference)
+    missing = e.b.select(missing, e.b.stop_gradient(difference), e.like(difference, 0))
+    return e.b.add(result, e.b.reduce_sum(missing, [dim]))
+
+
 def cdist(e: Emitter, x: ir.Value, y: ir.Value, p: float, *_: Any) -> ir.Value:
     *_batch, rows, columns = e.out.shape
     full = (*e.out.shape, shape(x)[-1])
@@ -111,7 +121,7 @@ def cdist(e: Emitter, x: ir.Value, y: ir.Value, p: float, *_: Any) -> ir.Value:
     left = e.broadcast(e.b.reshape(x, (*shape(x)[:-2], rows, 1, size)), full)
     right = e.broadcast(e.b.reshape(y, (*shape(y)[:-2], 1, columns, size)), full)
     difference = e.b.sub(left, right)
-    return p_norm(e, difference, p, [last])
+    return _distance(e, difference, p, last)
 
 
 def pdist(e: Emitter, x: ir.Value, p: float = 2) -> ir.Value:
@@ -120,7 +130,7 @@ def pdist(e: Emitter, x: ir.Value, p: float = 2) -> ir.Value:
         e.b.gather(x, [e.b.constant(i, e.element(torch.int64))], [0], in_bounds=True) for i in pairs
     )
     difference = e.b.sub(left, right)
-    return p_norm(e, difference, p, [1])
+    return _distance(e, difference, p, 1)
 
 
 def bilinear(e: Emitter, x: ir.Value, y: ir.Value, weight: ir.Value, bias: Maybe = None) -> Any:

@@ -145,7 +145,11 @@ def variance(
 
 
 def variance_and_mean(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -> list[ir.Value]:
-    _difference, average = centred(e, x, e.dims(dim, len(shape(x))))
+    difference, average = centred(e, x, e.dims(dim, len(shape(x))))
+    # torch's mean of an infinite number is NaN here, for it is made of differences.
+    missing = e.b.stop_gradient(e.b.reduce_sum(difference, e.dims(dim, len(shape(x)))))
+    nan = e.b.compare("ne", missing, missing)
+    average = e.b.add(average, e.b.select(nan, missing, e.like(missing, 0)))
     return [variance(e, x, dim, **rest), e.b.reshape(average, e.outs[1].shape)]
 
 

@@ -173,3 +173,23 @@ def test_neighbours_of_floats():
     finite = x.isfinite()
     assert_close(mantissa, expected[0], **exactly)
     assert_close(exponent[finite], expected[1][finite])
+
+
+def test_margin_losses_of_one_number():
+    x, target = X[0, 0], torch.tensor(0)
+    for function in (F.multi_margin_loss, F.multilabel_margin_loss):
+        ours = pb.jit(lambda x, f=function: f(x, target))(x)
+        assert_close(ours, function(x, target))
+
+
+def test_limits_of_losses_and_partial_sums():
+    ends = torch.tensor([0.0, 1.0, 0.5, 1e-30], dtype=D)
+    other = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=D)
+    loss = F.binary_cross_entropy
+    assert_close(pb.jit(loss)(ends, other), loss(ends, other))
+    slope = pb.jit(pb.grad(lambda x: loss(x, other)))(ends)
+    assert slope.isfinite().all()
+    x = torch.tensor([1.0, -float("inf"), float("inf"), 1e30, 2.0], dtype=D)
+    assert_close(pb.jit(lambda x: x.logcumsumexp(0))(x), x.logcumsumexp(0))
+    slope = pb.jit(pb.grad(lambda x: F.hardswish(x).sum()))(EDGES[:7])
+    assert_close(slope, tf.grad(lambda x: F.hardswish(x).sum())(EDGES[:7]))

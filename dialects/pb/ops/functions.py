@@ -275,10 +275,17 @@ class Ndtri(Slope):
 
 
 @register(gen.LogNdtrOp)
-class LogNdtr(Inverse):
-    def divisor(self, b: Builder) -> ir.Value:
-        mirrored = b.erfcx(scaled(b, self.x, -math.sqrt(0.5)))
-        return scaled(b, mirrored, math.sqrt(math.pi / 2))
+class LogNdtr(Slope):
+    def slope(self, b: Builder) -> ir.Value:
+        """Density over distribution; each form where it and its derivatives are finite."""
+        zero = b.zeros_like(self.x)
+        below = b.compare("lt", self.x, zero)
+        left, right = b.select(below, self.x, zero), b.select(below, zero, self.x)
+        mirrored = b.erfcx(scaled(b, left, -math.sqrt(0.5)))
+        near = b.div(b.full_like(zero, math.sqrt(2 / math.pi)), mirrored)
+        density = scaled(b, b.exp(scaled(b, b.mul(right, right), -0.5)), math.sqrt(2 / math.pi))
+        far = b.div(density, b.erfc(scaled(b, right, -math.sqrt(0.5))))
+        return b.select(below, near, far)
 
     def reference(self, x: Any) -> Any:
         def log_ndtr(x: float) -> float:
