@@ -7,6 +7,7 @@ at the end of the step. Stacked results are written in place. Errors are carried
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,11 @@ class Body:
         self.arguments = [self.stored(shape(v), element_type(v)) for v in block.arguments]
         self.results = lower_block(self.lowering, block, self.arguments)
 
-    def stored(self, dims: Sequence[int], element: ir.Type) -> Stored:
+    def stored(self, dims: Sequence[int], element: ir.Type) -> Node:
         """A tensor that is known once the loop is emitted."""
-        node: Any = self.lowering.stored(None, tuple(dims), element)  # type: ignore[arg-type]
-        return node
+        if not math.prod(dims):
+            return self.lowering.full(dims, element, 0)
+        return self.lowering.stored(None, tuple(dims), element)  # type: ignore[arg-type]
 
     def failed(self) -> Node | None:
         """The first error of one run of the body."""
@@ -75,6 +77,7 @@ class Body:
         self, emission: Emission, places: Sequence[tuple[Node, ir.Value, Node | None]]
     ) -> None:
         """Emits here; `places`: a result, where it goes, and the argument read from there."""
+        places = [(node, place, old) for node, place, old in places if place is not None]
         fusion = Fusion(self.lowering.graph, [node for node, _, _ in places])
         results = [_origin(node) for node, _, _ in places]
         direct: dict[Node, ir.Value] = {}
@@ -138,8 +141,10 @@ def _may_overwrite(fusion: Fusion, node: Node, carried: Node, results: Sequence[
     return True
 
 
-def copy_into(value: ir.Value, place: ir.Value) -> None:
+def copy_into(value: ir.Value, place: ir.Value | None) -> None:
     """Copies a tensor to memory, here and not before."""
+    if place is None:
+        return
     type_ = value.type
     destination = bufferization.to_tensor(type_, place, restrict=True, writable=True)
     _store(linalg.copy(value, outs=[destination]), place)
@@ -149,13 +154,16 @@ def _store(value: ir.Value, place: ir.Value) -> None:
     bufferization.materialize_in_destination(None, value, place, restrict=True, writable=True)
 
 
-def _read(place: ir.Value, node: Node) -> ir.Value:
+def _read(place: ir.Value | None, node: Node) -> ir.Value | None:
+    if place is None:
+        return None
     return bufferization.to_tensor(tensor_of(node.shape, node.element), place, restrict=True)
 
 
-def _bind(nodes: Sequence[Stored], tensors: Sequence[ir.Value]) -> None:
+def _bind(nodes: Sequence[Node], tensors: Sequence[ir.Value | None]) -> None:
     for node, value in zip(nodes, tensors, strict=True):
-        node.tensor = value
+        if isinstance(node, Stored) and value is not None:
+            node.tensor = value
 
 
 def _types(nodes: Sequence[Node]) -> list[tuple[Any, ir.Type]]:
@@ -220,7 +228,9 @@ def scan(
     return made
 
 
-def _row(value: ir.Value, step: ir.Value, node: Node) -> ir.Value:
+def _row(value: ir.Value, step: ir.Value, node: Node) -> ir.Value | None:
+    if not node.size:
+        return None
     rank = len(node.shape)
     return tensor.extract_slice(
         tensor_of(node.shape, node.element),
@@ -234,8 +244,10 @@ def _row(value: ir.Value, step: ir.Value, node: Node) -> ir.Value:
     )
 
 
-def _row_of_memory(place: ir.Value, step: ir.Value, node: Node) -> ir.Value:
+def _row_of_memory(place: ir.Value | None, step: ir.Value, node: Node) -> ir.Value | None:
     """Where row `step` of a stacked result lies."""
+    if place is None:
+        return None
     rank = len(node.shape)
     op = memref.SubViewOp(
         strided(node.shape, in_memory(node.element)),
@@ -362,6 +374,5 @@ def while_loop(
 
 def _bound_status(nodes: tuple[Node, Node], place: ir.Value) -> tuple[Node, ir.Value, Node]:
     new, old = nodes
-    assert isinstance(old, Stored)
-    old.tensor = _read(place, old)
+    _bind([old], [_read(place, old)])
     return new, place, old

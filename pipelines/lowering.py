@@ -127,15 +127,28 @@ class Lowering(Errors, LinalgLowering):
     ) -> list[Node]:
         """Several tensors that emit(emission, memrefs, tensors...) writes to memory itself.
 
+        One without elements has no memory: None.
+
         `share`: from this source on, so many start out in the memory of the results.
         """
-        if not types:
-            return []
-        first = self._add(Whole, *types[0], sources=tuple(sources), emit=emit, in_memory=True)
-        first.more.extend(self._add(Part, *type_, whole=first) for type_ in types[1:])
+        full = [position for position, (shape, _) in enumerate(types) if math.prod(shape)]
+        nodes = [self.full(shape, element, 0) for shape, element in types]
+        if not full:
+            return nodes
+
+        def emit_full(emission: Emission, places: Sequence[Any], *tensors: Any) -> None:
+            given = dict(zip(full, places, strict=True))
+            emit(emission, [given.get(i) for i in range(len(types))], *tensors)
+
+        first, *more = (types[position] for position in full)
+        whole = self._add(Whole, *first, sources=tuple(sources), emit=emit_full, in_memory=True)
+        whole.more.extend(self._add(Part, *type_, whole=whole) for type_ in more)
         start, count = share
-        first.shares.update(zip(first.results(), sources[start : start + count], strict=False))
-        return first.results()
+        for position, node in zip(full, whole.results(), strict=True):
+            nodes[position] = node
+            if position < count:
+                whole.shares[node] = sources[start + position]
+        return nodes
 
     def inlined(self, block: ir.Block, arguments: Sequence[Node]) -> list[Node]:
         return control.lower_block(self, block, arguments)

@@ -39,6 +39,20 @@ def test_closures_are_looked_up_again() -> None:
     assert f(torch.tensor(1.0)).item() == 27
 
 
+def test_tensors_without_elements() -> None:
+    nothing = torch.zeros(0)
+    carry, (ys, sums) = pullback.scan(
+        lambda c, x: ((c[0] * 2, c[1] + 1), (x * 2, c[1])), (nothing, X), torch.zeros(3, 0)
+    )
+    assert carry[0].shape == (0,) and ys.shape == (3, 0)
+    torch.testing.assert_close(carry[1], X + 3)
+    torch.testing.assert_close(sums, torch.stack([X, X + 1, X + 2]))
+    found = pullback.cond(torch.tensor(True), lambda x, y: (x, y), lambda x, y: (x, -y), nothing, X)
+    assert found[0].shape == (0,)
+    found = pullback.while_loop(lambda c: c[1].sum() < 5, lambda c: (c[0], c[1] + 1), (nothing, X))
+    torch.testing.assert_close(found[1], X + 3)
+
+
 def test_cond_in_plain_python() -> None:
     for value in (True, False):
         found = pullback.cond(torch.tensor(value), torch.sin, torch.cos, X)
