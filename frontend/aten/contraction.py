@@ -21,6 +21,10 @@ def bmm(e: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
     return e.b.dot_general(x, y, [0], [0], [2], [1])
 
 
+def bmm_sum(e: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
+    return e.b.dot_general(x, y, x_contract=[0, 2], y_contract=[0, 1])
+
+
 def mv(e: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
     return e.b.dot_general(x, y, x_contract=[1], y_contract=[0])
 
@@ -50,5 +54,6 @@ RULES: dict[Any, Any] = {
     aten.vdot.default: dot,
     aten.addmm.default: plus(mm),
     aten.addmv.default: plus(mv),
+    aten.addbmm.default: plus(bmm_sum),
     aten.baddbmm.default: plus(bmm),
 }
