@@ -46,8 +46,25 @@ def find(func: Any) -> Callable[..., Any] | None:
         return None
     if func in _table():
         return _table()[func]
+    if (viewed := _view_of_copy(func)) is not None:
+        return viewed
     if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), _IMPLICIT
     ):
         return func.decompose
     return None
+
+
+def _view_of_copy(func: Any) -> Callable[..., Any] | None:
+    """``view_copy`` is ``view``, and the result a tensor of its own."""
+    name = func._schema.name.removeprefix("aten::")
+    packet = getattr(aten, name.removesuffix("_copy"), None) if name.endswith("_copy") else None
+    view = getattr(packet, func._overloadname, None)
+    if view is None:
+        return None
+
+    def copied(*args: Any, **kwargs: Any) -> Any:
+        found = view(*args, **kwargs)
+        return found.clone() if isinstance(found, torch.Tensor) else [t.clone() for t in found]
+
+    return copied

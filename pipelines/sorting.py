@@ -31,7 +31,10 @@ def argsorted(lowering: Lowering, x: Node, along: int, descending: bool) -> Node
         return lowering.full(x.shape, i64, 0)
     moved = [x.shape[d] for d in order]
     length = moved[-1]
-    rows = lowering.reshape(lowering.transpose(x, order), (x.size // length, length))
+    ordered = (
+        x if moved == list(x.shape) and along == len(order) - 1 else lowering.transpose(x, order)
+    )
+    rows = lowering.reshape(ordered, (x.size // length, length))
 
     def emit(emission: Emission, destination: ir.Value, keys: ir.Value) -> ir.Value:
         scratch = emission.empty((length,), i64)

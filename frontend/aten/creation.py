@@ -102,6 +102,7 @@ RULES: dict[Any, Any] = {
             ("new_empty", 0),
             ("new_empty_strided", 0),
             ("empty_strided", 0),
+            ("empty_permuted", 0),
         )
     },
     aten.empty.memory_format: filled(0),

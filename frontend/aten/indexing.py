@@ -125,19 +125,6 @@ def take(e: Emitter, x: ir.Value, index: ir.Value) -> ir.Value:
     return e.b.gather(e.b.reshape(x, (total,)), [index], [0], in_bounds=True)
 
 
-def embedding(
-    e: Emitter, weight: ir.Value, index: ir.Value, padding_idx: int = -1, *_: Any
-) -> ir.Value:
-    """Rows of the weight; the one of ``padding_idx`` gets no cotangent, but has a tangent."""
-    index = check_self(e, index, shape(weight)[0])
-    rows = e.b.gather(weight, [index], [0], in_bounds=True)
-    if padding_idx < 0 or not dtype_of(weight).is_floating_point:
-        return rows
-    padding = e.b.compare("eq", index, e.like(index, padding_idx))
-    padding = e.b.broadcast(padding, shape(rows), range(len(shape(index))))
-    return e.b.select(padding, e.b.stop_gradient(rows, reverse_only=True), rows)
-
-
 def along_all(
     e: Emitter, x: ir.Value, dim: int, index: ir.Value
 ) -> tuple[list[ir.Value], list[int]]:
@@ -217,7 +204,6 @@ RULES: dict[Any, Any] = {
     aten._unsafe_index_put.default: index_put,
     aten.index_select.default: index_select,
     aten.take.default: take,
-    aten.embedding.default: embedding,
     aten.gather.default: gather,
     aten.nll_loss_forward.default: nll_loss,
 }

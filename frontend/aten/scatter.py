@@ -142,7 +142,12 @@ def _largest(e: Emitter, call: _Call, include_self: bool) -> ir.Value:
     dtype = dtype_of(call.x)
     lowest = -float("inf") if dtype.is_floating_point else torch.iinfo(dtype).min
     start = call.x if include_self else _without_self(e, call, lowest)
-    return e.b.scatter_max(start, call.updates, *call.place, in_bounds=True)
+    largest = e.b.scatter_max(start, call.updates, *call.place, in_bounds=True)
+    if include_self or not dtype.is_floating_point:
+        return largest
+    # Where all updates are the lowest number, it is not to share the derivative with them.
+    equal = e.b.compare("eq", largest, e.like(largest, lowest))
+    return e.b.select(equal, _mean(e, call, include_self), largest)
 
 
 def _product(e: Emitter, call: _Call, include_self: bool) -> ir.Value:

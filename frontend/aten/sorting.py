@@ -147,7 +147,7 @@ def mode(e: Emitter, x: ir.Value, dim: int = -1, keepdim: bool = False) -> list[
     ordered = along(e, rows, last, order)
     place = e.b.iota(shape(rows), last, e.element(torch.int64))
     # At the last of equal elements this is how many there are, at others less.
-    frequency = e.b.sub(place, _search(e, ordered, ordered, right=False))
+    frequency = e.b.sub(place, counted(e, ordered, ordered, right=False))
     most = e.b.reduce_max(frequency, [last])
     hit = e.b.compare("eq", frequency, e.b.broadcast(most, shape(rows), range(last)))
     size = shape(rows)[last]
@@ -232,7 +232,7 @@ def _between(e: Emitter, ordered: ir.Value, rank: ir.Value, interpolation: str) 
 # --- searches ---------------------------------------------------------------------------------
 
 
-def _search(e: Emitter, ordered: ir.Value, values: ir.Value, right: bool) -> ir.Value:
+def counted(e: Emitter, ordered: ir.Value, values: ir.Value, right: bool) -> ir.Value:
     """How many elements of each ordered row come before each value: bisection.
 
     ``ordered`` is a vector for all values, or has the leading dimensions of ``values``.
@@ -273,7 +273,7 @@ def searchsorted(
         message = "RuntimeError: torch.searchsorted(): sorter index out of range"
         sorter = e.b.check_index(sorter, shape(ordered)[-1], message, wrap=False)
         ordered = along(e, ordered, len(shape(ordered)) - 1, sorter)
-    found = _search(e, ordered, values, right or side == "right")
+    found = counted(e, ordered, values, right or side == "right")
     return e.b.reshape(e.convert(found, e.out.dtype), e.out.shape)
 
 

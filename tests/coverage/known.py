@@ -1,6 +1,6 @@
 """Differences from torch that stay, each with its reason; the table of the docs lists them.
 
-The key is an operator, or an operator and a special point; ``*`` at the end takes all variants.
+The key is an operator and a special point, as patterns; ``?*`` takes all special points.
 """
 
 from __future__ import annotations
@@ -35,4 +35,13 @@ KNOWN: dict[tuple[str, str], str] = {
     ("nn.functional.cosine_similarity", "*zeros"): "3e-8 of terms of size 1e8 that cancel",
     ("nn.functional.batch_norm", "*inf"): "an infinite scale and shift: torch adds them first",
     ("renorm", "nan"): "torch leaves the rows without a NaN; here one norm reads them all",
+    ("topk", "?*"): "as kthvalue",
+    ("index_reduce.am*", "?*"): (
+        "with include_self=False and a tie torch counts the element that is excluded, too"
+    ),
+    ("scatter_reduce.am*", "?*"): "as index_reduce",
+    ("scatter_reduce.prod", "*zeros"): "with two zeros torch's second derivative is 0",
+    ("scatter_reduce.prod", "*inf"): "torch's forward derivative of infinite products is 0",
+    ("scatter_reduce.prod", "all"): "as at inf",
+    ("scatter_reduce.prod", "nan"): "torch's forward derivative of an element kept is 0 at a NaN",
 }
