@@ -111,14 +111,17 @@ def vmap(
 ) -> Function:
     """``func`` for every example along the mapped dimensions, ``chunk_size`` of them at once.
 
-    ``randomness`` is checked and changes nothing: the compiled code draws no random numbers.
+    ``randomness`` says what random draws in ``func`` do: "error", the "same" numbers for all
+    examples, or "different" ones, which do not depend on ``chunk_size``.
     """
     func = callable_of(func, "vmap")
     checks.vmap_options(randomness, chunk_size)
 
     def record(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         checks.vmap_out_dims_type(out_dims, func)
-        return batching.vmap(recorder, func, in_dims, out_dims, args, kwargs, chunk_size)
+        return batching.vmap(
+            recorder, func, in_dims, out_dims, args, kwargs, chunk_size, randomness
+        )
 
     shown = {} if in_dims == 0 else {"in_dims": in_dims}
     shown |= {} if out_dims == 0 else {"out_dims": out_dims}

@@ -17,7 +17,7 @@ from . import checks, forbidden
 from .capture import Recorder
 from .control import record_scan
 from .graph import Basis, Graph, Value, Vmap
-from .state import Subgraph, View
+from .state import Draws, Subgraph, View
 
 Function = Callable[..., Any]
 
@@ -30,6 +30,7 @@ def vmap(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     chunk_size: int | None = None,
+    randomness: str = "error",
 ) -> Any:
     size, dims = checks.vmap_inputs(in_dims, args, func)
     leaves, spec = tree_flatten(args)
@@ -51,7 +52,8 @@ def vmap(
         tensors_out = [leaf for leaf in out_leaves if isinstance(leaf, torch.Tensor)]
         return (out_leaves, out_spec, chosen_dims), tensors_out
 
-    inner = recorder.subgraph(func, examples, body, writes="kept", batched=len(where))
+    draws = None if randomness == "same" else Draws(randomness, size)
+    inner = recorder.subgraph(func, examples, body, writes="kept", batched=len(where), draws=draws)
     out_leaves, out_spec, wanted = inner.result
     graph, written = inner.graph, inner.written
     of_tensors = [
@@ -59,7 +61,8 @@ def vmap(
     ]
     of_writes = [None if write.input is None else mapped[write.input] for write in written]
     at = _positions(graph, [*of_tensors, *of_writes], len(where), func)
-    in_dims = (*mapped, *(-1 for _ in inner.captured))
+    keys = None if draws is None else draws.keys
+    in_dims = (*mapped, *(0 if value is keys else -1 for value in inner.captured))
     tensors = _mapped(recorder, graph, [*operands, *inner.captured], in_dims, at, size, chunk_size)
     tensors = [
         tensor[0] if dim is None else tensor

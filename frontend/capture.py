@@ -26,6 +26,7 @@ from .graph import Constant, Custom, Graph, Node, Target, Value, values_in
 from .location import Location, here, of_function
 from .state import (
     Cell,
+    Draws,
     Frame,
     Hidden,
     Subgraph,
@@ -71,6 +72,7 @@ class Recorder(Writes, TorchDispatchMode):
         self.just_made: torch.Tensor | None = None
         self.paused = False
         self.bases = 0
+        self.draws = 0
         self.customs: dict[Any, tuple[Custom | None, list[Value]]] = {}  # being captured
         self.custom_results: dict[Any, Any] = {}  # the structure of their results
 
@@ -298,18 +300,19 @@ class Recorder(Writes, TorchDispatchMode):
         grad_enabled: bool | None = None,
         writes: str = "refused",
         batched: int = 0,
+        draws: Draws | None = None,
     ) -> Subgraph:
         """Records ``body`` on new inputs; it returns its raw result and the output tensors.
 
         ``writes``: see ``Frame``. If they are kept, the new values are the last outputs. The first
-        ``batched`` inputs differ between the examples of a batch.
+        ``batched`` inputs differ between the examples of a batch. ``draws``: see there.
         """
         outer, grad_mode = self.frame, torch.is_grad_enabled()
         if grad_enabled is not None:
             torch.set_grad_enabled(grad_enabled)
         location = of_function(function)
         location = location if location.line else self.location()
-        self.frame = frame = Frame(outer, writes)
+        self.frame = frame = Frame(outer, writes, draws)
         try:
             tensors = [self.new_input(v.shape, v.dtype, "an argument") for v in inputs]
             own = [self.read(tensor) for tensor in tensors]

@@ -63,7 +63,8 @@ def compile(
 
     ``args`` and ``kwargs`` are examples: of tensors and arrays only shape and dtype count (tensors
     on the meta device will do), other values are fixed. ``params`` says where tensors go that the
-    function reaches otherwise: further inputs, into the library, or into NAME.params.
+    function reaches otherwise: further inputs, into the library, or into NAME.params. A function
+    that draws random numbers gets a last input ``key``, an int64: equal keys give equal numbers.
     """
     lowered = lower(fn, args, kwargs or {}, name=name, params=params)
     directory = Path(out)
@@ -98,20 +99,30 @@ def lower(
     leaves, spec = tree_flatten((args, kwargs))
     names = argument_names(fn, args, kwargs)
     arguments, keywords = spec.children()
+    if traced.draws:  # the key is an argument of the library, behind the others
+        given = traced.graph.inputs
+        given.insert(traced.arguments, given.pop())
     inputs = traced.graph.inputs[: traced.arguments]
     items = _items(arguments, leaves) + _items(keywords, leaves[arguments.num_leaves :])
     result = [object() if isinstance(leaf, Value) else leaf for leaf in traced.out_leaves]
+    arg_names = [*positional_names(fn, len(args)), *kwargs]
+    specs = [
+        TensorSpec(leaf, dtype_name(value.dtype), value.shape)
+        for leaf, value in zip(names_of_tensors(leaves, names), inputs, strict=True)
+    ]
+    if traced.draws:
+        key = "key" if "key" not in arg_names else "random_key"
+        specs.append(TensorSpec(key, "i64", ()))
+        items.append({"kind": "leaf"})
+        arg_names.append(key)
     interface = Interface(
         name=name,
-        inputs=[
-            TensorSpec(leaf, dtype_name(value.dtype), value.shape)
-            for leaf, value in zip(names_of_tensors(leaves, names), inputs, strict=True)
-        ],
+        inputs=specs,
         outputs=_outputs(traced),
         params=_params(fn, traced, params, leaves),
         in_tree={"kind": "tuple", "items": items},
         out_tree=pytree.describe(traced.out_spec, result, lambda leaf: type(leaf) is object),
-        arg_names=[*positional_names(fn, len(args)), *kwargs],
+        arg_names=arg_names,
         source=source_of(fn),
         transform=describe(fn) if transform is None else transform,
     )

@@ -14,7 +14,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from .capture import Recorder, current
 from .graph import Checkpoint, Cond, Scan, Value, While
-from .state import Subgraph
+from .state import Draws, Subgraph
 
 Function = Callable[..., Any]
 
@@ -171,6 +171,7 @@ def captured(
     f: Function,
     examples: Sequence[Value],
     run: Callable[[list[torch.Tensor]], tuple[Any, TreeSpec]],
+    draws: Draws | None = None,
 ) -> tuple[Subgraph, list[Any], TreeSpec]:
     """The captured body, the leaves that it returned, and their structure."""
 
@@ -178,7 +179,7 @@ def captured(
         leaves, spec = as_tensors(run(tensors))
         return (leaves, spec), tensors_of(leaves)
 
-    inner = recorder.subgraph(f, examples, body)
+    inner = recorder.subgraph(f, examples, body, draws=draws)
     return inner, *inner.result
 
 
@@ -251,8 +252,8 @@ def record_while(
         same_types(recorder, (carry, spec), as_tensors(out), what)
         return out
 
-    condition, _, _ = captured(recorder, cond_fn, inits, test)
-    body, leaves, _ = captured(recorder, body_fn, inits, step)
+    condition, _, _ = captured(recorder, cond_fn, inits, test, Draws("loop"))
+    body, leaves, _ = captured(recorder, body_fn, inits, step, Draws("loop"))
     consts, places = shared(condition, body)
     target = While(condition.graph, body.graph, places, len(inits), max_steps)
     tensors = recorder.apply(target, [*consts, *inits], body.graph.outputs)
@@ -316,8 +317,14 @@ def record_scan(
         )
         return tuple(out)
 
-    inner, leaves, spec = captured(recorder, f, [*inits, *slices], run)
+    draws = Draws("different", steps)
+    inner, leaves, spec = captured(recorder, f, [*inits, *slices], run, draws)
     consts = inner.captured
+    if draws.keys is not None:  # one for each step, so a stack like xs
+        place = consts.index(draws.keys)
+        first = count + len(sources)
+        inner.graph.inputs.insert(first, inner.graph.inputs.pop(first + place))
+        sources.append(consts.pop(place))
     target = Scan(inner.graph, len(consts), count, steps, reverse)
     outputs = inner.graph.outputs
     stacked = [Value((steps, *value.shape), value.dtype) for value in outputs[count:]]

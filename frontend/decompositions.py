@@ -14,7 +14,7 @@ import torch
 from torch._decomp import core_aten_decompositions
 
 from . import aten as rules
-from .compositions import COMPOSITIONS
+from .samplers import COMPOSITIONS
 
 aten = torch.ops.aten
 #: The values of their argument do not matter to what these return.

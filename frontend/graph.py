@@ -65,6 +65,17 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
+class RandomBits:
+    """The bits of a key (i64) at the positions 0, 1, ... of the result, all from `start` on."""
+
+    bits: int
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"random_bits {self.bits} from {self.start}"
+
+
+@dataclass(frozen=True, slots=True)
 class StopGradient:
     """A derivative stop: ``x.detach()``, or a value computed under ``torch.no_grad()``."""
 
@@ -181,7 +192,16 @@ class Checkpoint:
 
 Transform = Call | Vmap | Jvp | Vjp
 Control = Checkpoint | Cond | Scan | While
-Target = Control | Custom | torch._ops.OpOverload | Constant | Basis | StopGradient | Transform
+Target = (
+    Control
+    | Custom
+    | RandomBits
+    | torch._ops.OpOverload
+    | Constant
+    | Basis
+    | StopGradient
+    | Transform
+)
 
 
 @dataclass(eq=False, slots=True)

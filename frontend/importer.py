@@ -6,6 +6,7 @@ transform ops, derivative stops, and the one error that lists all unsupported ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ from .graph import (
     Graph,
     Jvp,
     Node,
+    RandomBits,
     Scan,
     StopGradient,
     Value,
@@ -255,6 +257,13 @@ class _Body:
                 shape, dtype = node.outputs[0].shape[1:], node.outputs[0].dtype
                 element = mlir_type(dtype, self.importer.context)
                 return [b.basis(self.importer.basis_id(id), shape, element)]
+            case RandomBits(bits, start):
+                shape = node.outputs[0].shape
+                i64 = mlir_type(torch.int64, self.importer.context)
+                count = b.iota((math.prod(shape),), 0, i64)
+                if start:
+                    count = b.add(count, b.full_like(count, start))
+                return [b.random_bits(args[0], b.reshape(count, shape), bits)]
             case Call(graph):
                 return b.call(self.importer.symbol(graph), args, types)
             case Vmap(graph, in_dims, out_dims, axis_size):

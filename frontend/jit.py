@@ -102,7 +102,14 @@ def prepare(
     hidden = [objects[h] if isinstance(h, int) else h for h in entry.hidden]
     as_numpy = bool(tensors) and not any(isinstance(t, torch.Tensor) for t in tensors)
     traced = entry.traced
-    return Prepared(entry.program, [*tensors, *hidden], as_numpy, traced.result, traced.writes)
+    given = [*tensors, *hidden, *([_new_key(as_numpy)] if traced.draws else [])]
+    return Prepared(entry.program, given, as_numpy, traced.result, traced.writes)
+
+
+def _new_key(as_numpy: bool) -> Any:
+    """The key of one call, from torch's default generator."""
+    key = torch.empty((), dtype=torch.int64).random_()
+    return key.numpy() if as_numpy else key
 
 
 def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:

@@ -18,6 +18,20 @@ from .location import Location
 from .views import Link
 
 
+@dataclass(slots=True)
+class Draws:
+    """What a frame that is run several times does with random draws.
+
+    ``kind``: "different" for each of ``count`` runs, "error" where vmap refuses them, "loop" where
+    the number of runs is not known. ``keys``: where there were draws, the keys of the runs, a
+    value of the frame around.
+    """
+
+    kind: str
+    count: int = 0
+    keys: Value | None = None
+
+
 class Frame:
     """One graph being recorded.
 
@@ -26,7 +40,9 @@ class Frame:
     ("grad", "jvp") or of anything else.
     """
 
-    def __init__(self, parent: Frame | None, writes: str = "refused") -> None:
+    def __init__(
+        self, parent: Frame | None, writes: str = "refused", draws: Draws | None = None
+    ) -> None:
         self.parent = parent
         self.writes = writes
         self.written: dict[Cell, Value] = {}  # and the value that was there before
@@ -36,6 +52,8 @@ class Frame:
         self.captured: dict[Value, Value] = {}  # value of the parent -> input here
         self.grad_enabled = torch.is_grad_enabled()
         self.open = True
+        self.draws = draws
+        self.key: Value | None = None  # of the random draws made here
 
     def own(self, value: Value) -> Value:
         self.owned.add(value)

@@ -24,6 +24,7 @@ from .batching import basis
 from .capture import Recorder, current
 from .checks import Argnums
 from .modules import stacked_leaf
+from .randomness import seeding
 from .rearrange import rearrange
 
 Function = Callable[..., Any]
@@ -164,6 +165,11 @@ _REPLACED: list[tuple[Any, str, Function]] = [
     (eager_transforms, "_unwrap_all_tensors_from_functional", _same),
     (eager_transforms, "_propagate_functional_input_mutation", _nothing),
     (torch, "_sync", _nothing),
+    *(
+        (module, name, seeding)
+        for module in (torch, torch.random)
+        for name in ("manual_seed", "seed", "set_rng_state")
+    ),
     (_EINOPS, "_create_rearrange_callable", _rearrangement),
     (_MODULES, "construct_stacked_leaf", stacked_leaf),
     *(

@@ -52,11 +52,12 @@ def dtype_of(leaf: Any) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Traced:
-    """``graph`` takes the tensor leaves of the arguments, then ``hidden``."""
+    """``graph`` takes the tensor leaves of the arguments, ``hidden``, and the key if it draws."""
 
     graph: Graph
     arguments: int
     hidden: list[Hidden]
+    draws: bool
     out_spec: TreeSpec
     out_leaves: list[Any]  # a Value for tensors, otherwise the plain value itself
     writes: list[WriteBack]  # the last outputs: new values of inputs of the graph
@@ -128,16 +129,17 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     for known in hidden:
         if not supported(known.value.dtype):
             raise CaptureError(f"a captured tensor has the dtype {dtype_name(known.value.dtype)}")
+    key = [] if recorder.main.key is None else [recorder.main.key]
     graph = Graph(
         graph_name(fn),
-        inputs + [known.value for known in hidden],
+        [*inputs, *(known.value for known in hidden), *key],
         recorder.main.nodes,
         [*(leaf for leaf in out_leaves if isinstance(leaf, Value)), *new_values],
         of_function(fn),
         grad_enabled,
     )
     writes = [WriteBack(w.input, w.unseen) for w in written if w.input is not None]
-    return Traced(graph, len(inputs), hidden, out_spec, out_leaves, writes)
+    return Traced(graph, len(inputs), hidden, bool(key), out_spec, out_leaves, writes)
 
 
 def names_of_tensors(leaves: Sequence[Any], names: Sequence[str]) -> list[str]:

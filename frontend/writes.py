@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import forbidden
-from .compositions import COMPOSITIONS
 from .graph import StopGradient, Value
+from .samplers import COMPOSITIONS
 from .state import Cell, Frame, View, Write, leaves_of, same_view
 from .views import IN_PLACE_VIEWS, VIEWS, Link
 

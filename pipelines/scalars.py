@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from mlir import ir
 from mlir.dialects import arith, math
 
+from .threefry import random_bits
+
 _FLOAT_PREDICATES = {
     "eq": arith.CmpFPredicate.OEQ,
     "ne": arith.CmpFPredicate.UNE,
@@ -185,6 +187,9 @@ class Scalars:
             return arith.shrsi(x, arith.select(inside, y, last))
         zero = constant(x.type, 0)
         return arith.select(inside, arith.shli(x, arith.select(inside, y, zero)), zero)
+
+    def random_bits(self, key: ir.Value, counter: ir.Value, bits: int) -> ir.Value:
+        return random_bits(key, counter, bits)
 
     def bitcast(self, x: ir.Value, to: ir.Type) -> ir.Value:
         return arith.bitcast(like(x.type, to), x)

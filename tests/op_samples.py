@@ -34,6 +34,7 @@ from .samples.making import (
     normal,
     positive,
 )
+from .samples.random import RANDOM
 
 __all__ = ["SAMPLES", "WITHOUT_SAMPLE", "Sample", "kind", "normal"]
 
@@ -595,6 +596,7 @@ FAMILIES: list[dict[str, list[Sample]]] = [
     INDEXING,
     convolution.SAMPLES,
     linalg.SAMPLES,
+    RANDOM,
 ]
 for _family in FAMILIES:
     SAMPLES |= _family
@@ -610,5 +612,4 @@ WITHOUT_SAMPLE = {
     "pb.linear_call": "names functions; tests/frontend/test_custom.py",
     "pb.barrier": "made once no transform is left, by pb.checkpoint",
     "pb.yield": "ends a region",
-    "pb.random_bits": "declared and verified; rules come with random numbers",
 }

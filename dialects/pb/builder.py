@@ -14,11 +14,13 @@ from .build.functional import Functional
 from .build.functions import Functions
 from .build.indexing import Indexing
 from .build.linalg import Linalg
+from .build.random import Random
 from .build.structure import Structure
 
 
 class Builder(
     Linalg,
+    Random,
     Elementwise,
     Functions,
     Structure,

@@ -56,16 +56,12 @@ RULES: dict[Any, Callable[..., Any]] = {
     **sorting.RULES,
 }
 
-_RANDOM = "random numbers are not supported yet; pass them in as an argument"
+_RANDOM = "draw these numbers outside and pass them in as an argument"
 _HELP = {
-    "rand": _RANDOM,
-    "rand_like": _RANDOM,
-    "randn": _RANDOM,
-    "randn_like": _RANDOM,
-    "randint": _RANDOM,
-    "randperm": _RANDOM,
-    "bernoulli": _RANDOM,
-    "native_dropout": "random numbers are not supported yet; call model.eval() or use p=0",
+    "poisson": _RANDOM,
+    "binomial": _RANDOM,
+    "_standard_gamma": _RANDOM,
+    "_sample_dirichlet": _RANDOM,
 }
 
 

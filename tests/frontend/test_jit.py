@@ -127,8 +127,7 @@ def test_plain_values_are_guards():
     n = 5
     counter.check(x, runs=3)
     dropout.train()
-    with pytest.raises(pb.UnsupportedOpError, match="dropout"):
-        counter.jit(x)
+    assert (counter.jit(torch.ones(64)) == 0).any()
 
 
 def test_objects_methods_partials_and_defaults():

@@ -205,11 +205,22 @@ def Pb_CheckpointOp : Pb_RegionOp<"checkpoint"> {
   let assemblyFormat = "`(` $args `)` attr-dict `:` functional-type($args, $outs) $body";
 }
 
-def Pb_RandomBitsOp : Pb_Shaped<"random_bits"> {
-  let summary = "counter-based random bits of a key";
-  let arguments = (ins Pb_IntTensor:$key);
-  let results = (outs Pb_IntTensor:$result);
-  let assemblyFormat = "$key attr-dict `:` type($key) `->` type($result)";
+// -- random numbers ----------------------------------------------------------------
+
+def Pb_KeyTensor : StaticShapeTensorOf<[I64]>;
+
+def Pb_RandomBitsOp : Pb_Op<"random_bits", [Pure, SameOperandsAndResultType]> {
+  let summary = "counter-based random bits: those of a counter under a key";
+  let description = [{
+    Threefry-2x32 with 20 rounds (Salmon et al., 2011), elementwise. High and low word of `key`
+    and of `counter` are the two words of each; the first word of the block is the high word of
+    64 bits, of which the result has the highest `bits`, as a number that is not negative
+    (unless all 64 are asked for). Equal operands give equal bits.
+  }];
+  let arguments = (ins Pb_KeyTensor:$key, Pb_KeyTensor:$counter, I64Attr:$bits);
+  let results = (outs Pb_KeyTensor:$result);
+  let assemblyFormat = "$bits `of` $counter `,` $key attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 #endif

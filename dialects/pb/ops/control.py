@@ -33,8 +33,3 @@ class Vjp(Op):
 @register(gen.LinearTransposeOp)
 class LinearTranspose(Op):
     functional, pure = True, False
-
-
-@register(gen.RandomBitsOp)
-class RandomBits(Op):
-    reserved, pure = True, False

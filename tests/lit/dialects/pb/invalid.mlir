@@ -319,8 +319,8 @@ func.func @f(%x: tensor<4xf32>) {
 // -----
 
 func.func @f(%key: tensor<3xi64>) {
-  // expected-error@+1 {{the key should be a pair of integers, not 'tensor<3xi64>'}}
-  %0 = pb.random_bits %key : tensor<3xi64> -> tensor<4xi32>
+  // expected-error@+1 {{has 1 to 64 bits, not 65}}
+  %0 = pb.random_bits 65 of %key, %key : tensor<3xi64>
 }
 
 // -----

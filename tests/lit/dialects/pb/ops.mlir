@@ -178,7 +178,7 @@ func.func @control(%pred: tensor<i1>, %x: tensor<f32>, %xs: tensor<4x2xf32>, %ke
   ^bb0(%a: tensor<f32>, %row: tensor<2xf32>):
     pb.yield %a, %row : tensor<f32>, tensor<2xf32>
   }
-  // CHECK: pb.random_bits %[[KEY]] : tensor<2xi64> -> tensor<4xi32>
-  %bits = pb.random_bits %key : tensor<2xi64> -> tensor<4xi32>
+  // CHECK: pb.random_bits 53 of %[[KEY]], %[[KEY]] : tensor<2xi64>
+  %bits = pb.random_bits 53 of %key, %key : tensor<2xi64>
   return
 }
