@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .emitter import Emitter, dtype_of, shape
+from .emitter import Emitter, count, dtype_of, shape
 
 aten = torch.ops.aten
 
@@ -242,6 +242,44 @@ def qr(e: Emitter, a: ir.Value, mode: str = "reduced") -> list[ir.Value]:
     return [e.full((0,), 0, dtype_of(a)) if mode == "r" else q, r]
 
 
+#: matrix_exp halves a matrix until its norm is at most 1/2, at most so many times.
+_HALVINGS = 12
+
+
+def matrix_exp(e: Emitter, a: ir.Value) -> ir.Value:
+    """Taylor's sum to degree 14, of a matrix scaled down, squared as often as it was halved.
+
+    The number of halvings is data, the structure is not: squarings beyond it are not selected.
+    """
+    outer = shape(a)[:-2]
+    if count(shape(a)) == 0:
+        return a
+    kind, last = dtype_of(a), len(outer)
+    columns = e.b.reduce_sum(e.b.maximum(a, e.b.neg(a)), [last])
+    norm = e.b.reduce_max(columns, [last])
+    limit = 2.0 ** (_HALVINGS - 1)
+    large = e.b.compare("gt", norm, e.like(norm, limit))
+    e.b.check(
+        e.b.compare("eq", large, e.full(outer, False, torch.bool)),
+        f"ValueError: matrix_exp of a matrix of norm above {limit:g} is not supported",
+    )
+    halved = [e.b.compare("gt", norm, e.like(norm, 2.0 ** (i - 1))) for i in range(_HALVINGS)]
+    scale = e.like(norm, 1)
+    for more in halved:
+        scale = e.b.select(more, e.b.mul(scale, e.like(scale, 0.5)), scale)
+    dims = shape(a)
+    x = e.b.mul(a, e.b.broadcast(scale, dims, list(range(last))))
+    one = identity_like(e, a)
+    result = one
+    for k in range(14, 0, -1):  # Horner's rule: 1 + x / k (...)
+        term = e.b.matmul(x, result)
+        result = e.b.add(one, e.b.div(term, e.full(dims, k, kind)))
+    for more in halved:
+        chosen = e.b.broadcast(more, dims, list(range(last)))
+        result = e.b.select(chosen, e.b.matmul(result, result), result)
+    return result
+
+
 RULES: dict[Any, Any] = {
     aten.linalg_lu_factor_ex.default: lu_factor_ex,
     aten.linalg_lu.default: linalg_lu,
@@ -250,6 +288,7 @@ RULES: dict[Any, Any] = {
     aten._linalg_solve_ex.default: solve_ex,
     aten.linalg_inv_ex.default: inv_ex,
     aten.linalg_qr.default: qr,
+    aten.linalg_matrix_exp.default: matrix_exp,
     aten._linalg_check_errors.default: check_errors,
     aten.linalg_cholesky_ex.default: cholesky_ex,
     aten.cholesky.default: cholesky,

@@ -114,3 +114,22 @@ def test_program(name: str) -> None:
 def test_a_covariance_that_is_none() -> None:
     with pytest.raises(torch.linalg.LinAlgError, match="not positive-definite"):
         pullback.grad(lambda x: torch.linalg.cholesky(x).sum())(-torch.eye(3, dtype=F64))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 30.0])
+def test_matrix_exp(scale: float) -> None:
+    """Value and cotangent, also where the matrix is scaled down several times."""
+    a = scale * (normal(2, 3, 3, seed=11) - 2 * torch.eye(3, dtype=F64))
+    ct = normal(2, 3, 3, seed=12)
+
+    def both(f: Any, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value, pull = f.vjp(torch.linalg.matrix_exp, a)
+        return value, pull(ct)[0]
+
+    for found, wanted in zip(both(pullback, a), both(torch.func, a), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-9 * float(wanted.abs().max()))
+
+
+def test_matrix_exp_too_large() -> None:
+    with pytest.raises(ValueError, match="norm above 2048"):
+        pullback.jit(torch.linalg.matrix_exp)(1e4 * torch.eye(2, dtype=F64))
