@@ -103,7 +103,12 @@ def times_log(logarithm: str, neutral: float) -> Any:
         )
         void = e.b.mul(e.b.compare("eq", x, e.like(x, 0)), singular)
         safe = e.b.select(void, e.like(x, neutral), y)
-        return e.b.mul(x, getattr(e.b, logarithm)(safe))
+        product = e.b.mul(x, getattr(e.b, logarithm)(safe))
+        # At the pole of the logarithm torch's derivative in y is 0 / 0: so is that of this zero.
+        pole = e.b.mul(void, e.b.compare("eq", y, e.like(y, neutral - 1)))
+        nothing = e.b.select(pole, e.b.mul(y, e.like(y, 0)), e.like(y, 1))
+        root = e.b.sqrt(e.b.mul(nothing, nothing))
+        return e.b.add(product, e.b.select(pole, root, e.like(y, 0)))
 
     return rule
 
@@ -117,7 +122,9 @@ def entropy(e: Emitter, x: ir.Value) -> ir.Value:
     # Each branch gets 1 where it is not taken.
     safe = e.b.select(e.b.add(at_zero, below), one, x)
     value = e.b.neg(e.b.mul(safe, e.b.log(safe)))
-    value = e.b.select(at_zero, e.b.sqrt(e.b.select(at_zero, x, one)), value)
+    # The slope at -0.0 is that at 0.0.
+    root = e.b.sqrt(e.b.add(e.b.select(at_zero, x, one), zero))
+    value = e.b.select(at_zero, root, value)
     steep = e.b.mul(x, e.b.select(below, e.like(x, math.inf), one))
     return e.b.select(below, steep, value)
 
