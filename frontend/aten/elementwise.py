@@ -221,8 +221,11 @@ def addcdiv(e: Emitter, x: Operand, y: Operand, z: Operand, value: float = 1) ->
 
 
 def lerp(e: Emitter, x: Operand, y: Operand, weight: Operand) -> ir.Value:
+    """From the nearer end, as torch: exact at both, and the same where one is infinite."""
     x, y, weight = e.operands(x, y, weight)
-    return e.b.add(x, e.b.mul(weight, e.b.sub(y, x)))
+    step, rest = e.b.sub(y, x), e.b.sub(e.like(weight, 1), weight)
+    near = e.b.compare("lt", e.b.stop_gradient(absolute(e, weight)), e.like(weight, 0.5))
+    return e.b.select(near, e.b.add(x, e.b.mul(weight, step)), e.b.sub(y, e.b.mul(step, rest)))
 
 
 _COMPARISONS = {name: comparison(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}

@@ -146,7 +146,7 @@ def _case(op: OpInfo, sample: Any, number: int) -> Case:
         elementwise=isinstance(op, UnaryUfuncInfo | BinaryUfuncInfo),
         structured=op.name.startswith(STRUCTURED),
         in_dim=-1 if number % 2 else 0,
-        batch_others=number % 2 == 1,
+        batch_others=number % 2 == 1 or not primal,
         unwritten=UNINITIALISED in op.name,
     )
 

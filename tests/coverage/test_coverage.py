@@ -24,6 +24,7 @@ FOUND = (
     "nn.functional.prelu",
     "logaddexp2",
     "nextafter",
+    "lerp",
     "nn.functional.hardswish",
 )
 
