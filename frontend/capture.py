@@ -52,7 +52,7 @@ def current() -> Recorder | None:
     return getattr(_active, "recorder", None)
 
 
-class Recorder(Writes, TorchDispatchMode):
+class Recorder(Writes, TorchDispatchMode):  # pyright: ignore[reportGeneralTypeIssues]
     """The dispatch mode of one trace."""
 
     @classmethod
@@ -194,6 +194,7 @@ class Recorder(Writes, TorchDispatchMode):
             parent = self.local(self.value_of(state.parent))
             state.value = self.apply_link(link, parent)
             state.version, state.frame = state.base.version, self.frame
+        assert state.value is not None
         return state.value
 
     def local(self, value: Value, frame: Frame | None = None) -> Value:
@@ -253,7 +254,7 @@ class Recorder(Writes, TorchDispatchMode):
         if real.numel() * real.element_size() > LITERAL_BYTES:
             fake = self.fake(real.shape, real.dtype)
             # a cell of its own: what is written to the literal stays in this call
-            self.define(fake, self.local(self.states[id(self.stand_in(real, True))].value))
+            self.define(fake, self.local(self.value_of(self.states[id(self.stand_in(real, True))])))
             self.large_literals[id(fake)] = real
             return fake
         return self.constant(read_memory(real))

@@ -45,7 +45,8 @@ def install() -> None:
 
 def _install_checkpoint() -> None:
     """torch.utils.checkpoint.checkpoint looks up what to call in an attribute of its function."""
-    wrapped: Any = torch_checkpoint.checkpoint.__wrapped__
+    checkpoint: Any = torch_checkpoint.checkpoint
+    wrapped = checkpoint.__wrapped__
     original = getattr(wrapped, "__dynamo_disable", None) or wrapped
 
     @functools.wraps(wrapped)

@@ -54,8 +54,8 @@ def loop(
     body: Callable[[ir.Value, Values], Values],
 ) -> Values:
     """for i = low to high by step, carrying values."""
-    bounds = [index_constant(n) if isinstance(n, int) else n for n in (low, high, step)]
-    loop = scf.ForOp(*bounds, list(carried))
+    start, end, by = (index_constant(n) if isinstance(n, int) else n for n in (low, high, step))
+    loop = scf.ForOp(start, end, by, list(carried))
     with ir.InsertionPoint(loop.body):
         scf.YieldOp(list(body(loop.induction_variable, list(loop.inner_iter_args))))
     return list(loop.results)

@@ -76,7 +76,7 @@ def embedding_bag(
         number_of = e.convert(e.b.maximum(sizes, e.like(sizes, 1)), dtype_of(result))
         result = e.b.div(result, e.b.broadcast(number_of, shape(result), [0]))
     # The other results serve torch's own backward; their shapes are what it makes of the mode.
-    others = {
+    others: dict[tuple[int, ...], ir.Value] = {
         (number,): e.convert(bag, dtype_of(index)),
         (bags,): e.convert(sizes, dtype_of(index)),
     }

@@ -66,16 +66,16 @@ def avg_pool(spatial: int) -> Any:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> ir.Value:
-        kernel, stride = each(kernel, spatial), each(stride or kernel, spatial)  # type: ignore[assignment]
-        padding = each(padding, spatial)  # type: ignore[assignment]
+        window, steps = each(kernel, spatial), each(stride or kernel, spatial)
+        around = each(padding, spatial)
         sizes = e.out.shape[-spatial:]
-        total = window_sums(e, x, kernel, stride, padding, sizes)
+        total = window_sums(e, x, window, steps, around, sizes)
         if divisor_override is not None:
             return e.b.div(total, e.like(total, divisor_override))
         first = len(shape(x)) - spatial
         covered = [
             _covered(*numbers, with_padding=count_include_pad)
-            for numbers in zip(shape(x)[first:], kernel, stride, padding, sizes, strict=True)
+            for numbers in zip(shape(x)[first:], window, steps, around, sizes, strict=True)
         ]
         return e.b.div(total, _products(e, total, covered, first))
 
@@ -85,7 +85,7 @@ def avg_pool(spatial: int) -> Any:
 def _products(e: Emitter, like: ir.Value, rows: Sequence[np.ndarray], first: int) -> ir.Value:
     """The outer product of one row of numbers for each of the last dimensions."""
     if all((row == row[:1]).all() for row in rows):
-        return e.like(like, np.prod([row[0] for row in rows if row.size]))
+        return e.like(like, float(np.prod([row[0] for row in rows if row.size])))
     result = e.like(like, 1)
     for d, row in enumerate(rows):
         numbers = e.b.constant(row, e.element(dtype_of(like)))

@@ -220,7 +220,7 @@ class Cond(Region):
                 for v, mark, is_live in zip(args, passed, live, strict=True)
             ]
             pairs = zip(block.arguments, inputs, strict=True)
-            environment = {argument: value for argument, value in pairs if value is not None}
+            environment: functions.Environment = {a: v for a, v in pairs if v is not None}
             for op in functions.ops(block):
                 if all(operand in environment for operand in op.operands):
                     b.location = op.location

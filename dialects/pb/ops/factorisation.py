@@ -11,7 +11,7 @@ from mlir import ir
 from .. import _pb_ops_gen as gen
 from ..families import at_dim
 from ..opdef import ZERO, Batched, Op, Tangent, register
-from ..types import dtype, rank, shape, size
+from ..types import dtype, element_type, rank, shape, size
 from .structure import batch_dim
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Lu(Op):
 
     def ones(self, b: Builder, like: ir.Value) -> ir.Value:
         n = rank(like)
-        one = b.identity_matrix(shape(like)[-1], like.type.element_type)
+        one = b.identity_matrix(shape(like)[-1], element_type(like))
         return b.broadcast(one, shape(like), [n - 2, n - 1])
 
     def batch(self, b: Builder, size: int, x: Batched) -> Sequence[Batched]:
@@ -124,14 +124,15 @@ class LuSolve(Op):
         *factors, right = operands
         transposed = bool(self.transposed)
         if any(factor.dim is not None for factor in factors):
-            values = [at_dim(b, operand, 0, size) for operand in operands]
-            return Batched(b.lu_solve(*values, transposed), 0)
+            a, lu, order, y = (at_dim(b, operand, 0, size) for operand in operands)
+            return Batched(b.lu_solve(a, lu, order, y, transposed), 0)
         # One matrix, and the right-hand sides of all examples side by side.
         last = rank(right.value) - 1
         moved = b.move_dim(right.value, batch_dim(right), last)
         *outer, columns, _ = shape(moved)
-        values = [factor.value for factor in factors]
-        made = b.lu_solve(*values, b.reshape(moved, (*outer, columns * size)), transposed)
+        a, lu, order = (factor.value for factor in factors)
+        side = b.reshape(moved, (*outer, columns * size))
+        made = b.lu_solve(a, lu, order, side, transposed)
         return Batched(b.reshape(made, shape(moved)), last)
 
     def reference(self, a: Any, lu: Any, permutation: Any, right: Any) -> Any:
@@ -197,8 +198,8 @@ class Determinant(Op):
         return b.add(self.lu, b.as_diagonal(b.select(missing, spread, zeros)))
 
     def batch(self, b: Builder, size: int, *operands: Batched) -> Batched:
-        values = [at_dim(b, operand, 0, size) for operand in operands]
-        return Batched(b.determinant(*values, bool(self.log)), 0)
+        a, lu, pivots, order = (at_dim(b, operand, 0, size) for operand in operands)
+        return Batched(b.determinant(a, lu, pivots, order, bool(self.log)), 0)
 
     def reference(self, a: Any, lu: Any, pivots: Any, permutation: Any) -> Any:
         diagonal = np.diagonal(lu, axis1=-2, axis2=-1)

@@ -232,7 +232,7 @@ class Erfcx(Slope):
 def inverse_erfc(q: float) -> float:
     """By bisection: erfc falls."""
     if not 0 < q < 2:
-        return {0: math.inf, 2: -math.inf}.get(q, math.nan)
+        return math.inf if q == 0 else -math.inf if q == 2 else math.nan
     if q > 1:
         return -inverse_erfc(2 - q)
     low, high = 0.0, 28.0

@@ -103,7 +103,8 @@ class While(Region):
         return made[:carries], spread(made[carries:], moving)
 
     def separate(self, b: Builder, linear: Sequence[bool]) -> Sequence[ir.Value] | None:
-        if self.bound() is None:
+        bound = self.bound()
+        if bound is None:
             raise NotDifferentiableError(
                 "a while loop has no derivative in reverse unless its number of steps has a bound",
                 user_location(self.location),
@@ -126,7 +127,7 @@ class While(Region):
 
             return b.cond(running, [*consts, *carried], taken, finished)
 
-        made = b.scan(consts, [start, *inits], [], self.bound(), False, step)
+        made = b.scan(consts, [start, *inits], [], bound, False, step)
         loop: Any = made[0].owner.opview
         marks = [*linear[:count], False, *linear[count:]]
         running, *results = loop.separate(b, marks)
@@ -265,8 +266,8 @@ class While(Region):
                         environment[argument] = next(rest)
                     elif passed[i]:
                         environment[argument] = places[operands[i]]
-                    elif inside[i] is not None:
-                        environment[argument] = b.clone(inside[i], []).results[0]
+                    elif (made := inside[i]) is not None:
+                        environment[argument] = b.clone(made, []).results[0]
                 for op in functions.ops(block):
                     if all(operand in environment for operand in op.operands):
                         b.location = op.location

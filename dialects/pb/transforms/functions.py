@@ -146,7 +146,8 @@ def dependence(
 ) -> set[ir.Value]:
     """The values that depend on the marked arguments, through values that `carries` holds of."""
     block = block_of(of)
-    found = {value for value, is_in in zip(block.arguments, arguments, strict=True) if is_in}
+    found: set[ir.Value] = set()
+    found.update(v for v, is_in in zip(block.arguments, arguments, strict=True) if is_in)
     for op in ops(block):
         marks = [operand in found for operand in op.operands]
         if any(marks):
