@@ -97,7 +97,7 @@ def hardsigmoid(e: Emitter, x: ir.Value) -> ir.Value:
 
 
 def hardswish(e: Emitter, x: ir.Value) -> ir.Value:
-    low, high = e.b.compare("lt", x, e.like(x, -3)), e.b.compare("gt", x, e.like(x, 3))
+    low, high = e.b.compare("le", x, e.like(x, -3)), e.b.compare("ge", x, e.like(x, 3))
     zero = e.like(x, 0)
     # The product gets a finite argument: an infinite x would make the derivative NaN.
     inner = e.b.select(e.b.add(low, high), zero, x)
