@@ -257,10 +257,10 @@ class Recorder(Writes, TorchDispatchMode):  # pyright: ignore[reportGeneralTypeI
             self.define(fake, self.local(self.value_of(self.states[id(self.stand_in(real, True))])))
             self.large_literals[id(fake)] = real
             return fake
-        return self.constant(read_memory(real))
+        return self.constant(read_memory(real), real.dtype)
 
-    def constant(self, data: np.ndarray) -> torch.Tensor:
-        fake = self.fake(data.shape, getattr(torch, str(data.dtype)))
+    def constant(self, data: np.ndarray, dtype: torch.dtype | None = None) -> torch.Tensor:
+        fake = self.fake(data.shape, dtype or getattr(torch, str(data.dtype)))
         (value,) = self.emit(Constant(data), (), {}, [fake])
         self.define(fake, value)
         self.literals[id(fake)] = data

@@ -23,6 +23,8 @@ from .expression import apply
 from .trace import parameters_of
 
 _DTYPES = {
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
     "f32": torch.float32,
     "f64": torch.float64,
     "i32": torch.int32,

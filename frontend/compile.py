@@ -171,8 +171,9 @@ def _params(
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor's elements; shares memory where it can."""
-    return tensor.detach().resolve_neg().contiguous().numpy()
+    """A tensor's elements; shares memory where it can. Those of bfloat16 as their bits."""
+    dense = tensor.detach().resolve_neg().contiguous()
+    return (dense.view(torch.int16) if dense.dtype is torch.bfloat16 else dense).numpy()
 
 
 def symbol(name: str) -> str:

@@ -16,6 +16,8 @@ import torch
 from .location import Location
 
 _SHORT = {
+    torch.bfloat16: "bf16",
+    torch.float16: "f16",
     torch.float32: "f32",
     torch.float64: "f64",
     torch.int32: "i32",

@@ -20,7 +20,7 @@ from ..dialects.diagnostics import source_line, translated
 from ..dialects.errors import InternalError, UnsupportedOpError
 from ..dialects.pb.types import tensor
 from . import regions
-from .aten import RULES, help_for
+from .aten import RULES, half, help_for
 from .aten.emitter import Emitter, mlir_type, supported
 from .graph import (
     Basis,
@@ -285,5 +285,7 @@ class _Body:
                 )
         self.emitter.outs = node.outputs
         keywords = {key: self.arguments(item, tracked) for key, item in node.kwargs.items()}
+        if half.involved(node.outputs, args, list(keywords.values())):
+            return half.call(self.emitter, target, RULES[target], args, keywords)
         result = RULES[target](self.emitter, *args, **keywords)
         return result if isinstance(result, list) else [result]

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mlir import ir
 
@@ -21,6 +20,7 @@ from ..dialects.pb.types import shape
 from ..pipelines import cache
 from ..pipelines.artifact import Interface, TensorSpec
 from ..runtime import ArtifactError, Function, load
+from ..runtime.arrays import to_numpy, to_torch
 from . import autograd, split
 from .aten.emitter import dtype_of_type
 from .graph import Graph, Node, Value, Vjp, dtype_name
@@ -76,8 +76,8 @@ class Compiled:
     def run(self, tensors: Sequence[Any], as_numpy: bool = False) -> list[Any]:
         outputs = self.function.call_leaves(list(tensors))
         if as_numpy:
-            return [np.asarray(o) for o in outputs]
-        return [o if isinstance(o, torch.Tensor) else torch.from_numpy(o) for o in outputs]
+            return [to_numpy(o) for o in outputs]
+        return [o if isinstance(o, torch.Tensor) else to_torch(o) for o in outputs]
 
 
 class Program(Compiled):

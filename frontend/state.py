@@ -146,8 +146,13 @@ def leaves_of(result: Any) -> list[Any]:
 
 
 def read_memory(tensor: torch.Tensor) -> np.ndarray:
-    """A copy of a CPU tensor's elements; no torch kernel runs."""
-    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    """A copy of a CPU tensor's elements; no torch kernel runs. bfloat16 becomes float32."""
+    if tensor.dtype is torch.bfloat16:
+        return (_elements(tensor, np.dtype(np.uint16)).astype(np.uint32) << 16).view(np.float32)
+    return _elements(tensor, np.dtype(str(tensor.dtype).removeprefix("torch.")))
+
+
+def _elements(tensor: torch.Tensor, dtype: np.dtype) -> np.ndarray:
     if tensor.numel() == 0:
         return np.empty(tuple(tensor.shape), dtype)
     strides = [stride * dtype.itemsize for stride in tensor.stride()]

@@ -26,6 +26,7 @@ from .state import Cell, Hidden, View, Write, graph_name
 from .writeback import WriteBack
 
 _NUMPY = {
+    np.dtype(np.float16): torch.float16,
     np.dtype(np.float32): torch.float32,
     np.dtype(np.float64): torch.float64,
     np.dtype(np.int32): torch.int32,

@@ -62,9 +62,14 @@ def refuse(writes: Sequence[WriteBack]) -> None:
         raise CaptureError(message, help=help)
 
 
+def _memory(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor).numpy()
+
+
 def _check_memory(tensors: list[Any], writes: Sequence[WriteBack]) -> None:
     """Another input in the same memory would have to change, too, in the middle of the call."""
-    arrays = [t.detach().numpy() if isinstance(t, torch.Tensor) else t for t in tensors]
+    arrays = [_memory(t) if isinstance(t, torch.Tensor) else t for t in tensors]
     for write in writes:
         for number, array in enumerate(arrays):
             if number != write.input and np.may_share_memory(arrays[write.input], array):

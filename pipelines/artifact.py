@@ -23,7 +23,7 @@ from .elf_object import Section, sections
 ABI = 1
 MAGIC = b"PBMANIFEST1\0"
 _NO_HASH = "0" * 64
-ITEM_SIZES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "bool": 1}
+ITEM_SIZES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "i32": 4, "i64": 8, "bool": 1}
 PARAMS_ALIGNMENT = 64
 
 

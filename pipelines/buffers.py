@@ -9,11 +9,15 @@ from mlir.dialects import memref, tensor
 
 from ..dialects.pb.types import shape as shape_of
 from .affine import Shape, reshape_groups
+from .half import is_half
 
 
 def in_memory(element: ir.Type) -> ir.Type:
+    """Truth values are bytes, and half floats their 16 bits: LLVM knows too little of these."""
     if isinstance(element, ir.IntegerType) and element.width == 1:
         return ir.IntegerType.get_signless(8)
+    if is_half(element):
+        return ir.IntegerType.get_signless(16)
     return element
 
 

@@ -13,7 +13,7 @@ from mlir import ir
 
 from ..dialects.diagnostics import user_location
 from ..dialects.errors import ToolchainError
-from ..dialects.pb.transforms import expand, simplify
+from ..dialects.pb.transforms import expand, simplify, storage
 from . import (
     artifact,
     bufferize,
@@ -78,6 +78,7 @@ def _linalg(c: Compilation) -> None:
     if not c.target.has_fma:
         # Argument reduction of sin and cos, for one, is exact by it; without it LLVM calls libm.
         raise ToolchainError(f"the CPU {c.target.cpu} has no fused multiply-add")
+    storage.run(c.module)
     c.lowered = pb_to_linalg.run(c.module, c.target.vector_bytes)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from .artifact import ABI, Interface, RunTimeError, TensorSpec
 
 _C_TYPES = {
+    "bf16": "unsigned short",
+    "f16": "unsigned short",
     "f32": "float",
     "f64": "double",
     "i32": "int",
@@ -49,7 +51,8 @@ def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -
         f"/* {_comment(name)}: {_comment(title)}",
         " *",
         " * Made by pullback. Buffers are dense, row-major, aligned to their elements; outputs",
-        " * overlap nothing; buffers without elements may be NULL. A bool is one byte, 0 or 1.",
+        " * overlap nothing; buffers without elements may be NULL. A bool is one byte, 0 or 1;",
+        " * an f16 or bf16 is given by its bits, an unsigned short.",
         " */",
         f"#ifndef PULLBACK_{macro}_H",
         f"#define PULLBACK_{macro}_H",

@@ -285,9 +285,9 @@ class Code:
         if kept:
             self._lib.LLVMDeleteGlobal(kept)
             if self._mark_inlined():
-                self._run_passes(
-                    "always-inline,function(early-cse<memssa>,instcombine,simplifycfg)"
-                )
+                # Not to come to rest at once is an error of the process, unless it is allowed.
+                combine = "instcombine<no-verify-fixpoint>"
+                self._run_passes(f"always-inline,function(early-cse<memssa>,{combine},simplifycfg)")
             self._run_passes("globaldce")
 
     def _run_passes(self, passes: str) -> None:

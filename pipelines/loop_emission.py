@@ -1,7 +1,8 @@
 """The loops that fusion.py has chosen, as linalg on tensors.
 
 Truth values are bytes in memory: a tensor of i1 here is a tensor of i8, read with `!= 0` and
-written as 0 or 1. A value that is a result of the function is written where the caller wants it.
+written as 0 or 1; half floats are their bits, i16 (see half.py). A value that is a result of the
+function is written where the caller wants it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .affine import (
 )
 from .buffers import in_memory, product, reshaped, tensor_of
 from .fusion import Fusion, Step, read_through
+from .half import is_half
 from .loop_graph import Node, Pointwise, Reduction, Reshaped, Stored, Whole
 from .scalars import Scalars, constant
 
@@ -113,11 +115,16 @@ class Emission:
     def from_memory(self, value: ir.Value, element: ir.Type) -> ir.Value:
         if value.type == element:
             return value
+        if is_half(element):
+            return arith.bitcast(element, value)
         return arith.cmpi(arith.CmpIPredicate.ne, value, constant(value.type, 0))
 
     def to_memory(self, value: ir.Value) -> ir.Value:
         stored = in_memory(value.type)
-        return value if stored == value.type else arith.extui(stored, value)
+        if stored == value.type:
+            return value
+        emit = arith.bitcast if is_half(value.type) else arith.extui
+        return emit(stored, value)
 
     def load(self, node: Node, indices: Sequence[ir.Value]) -> ir.Value:
         """An element of a stored node, inside a loop body."""

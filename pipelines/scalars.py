@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mlir import ir
 from mlir.dialects import arith, math
 
+from . import half
 from .threefry import random_bits
 
 _FLOAT_PREDICATES = {
@@ -219,6 +220,10 @@ class Scalars:
         source = element(x.type)
         if source == to:
             return x
+        if half.is_half(source):
+            return self.convert(half.widened(x, source), to)
+        if half.is_half(to):
+            return half.narrowed(self.convert(x, ir.F32Type.get()), to)
         if is_float(x):
             if isinstance(to, ir.FloatType):
                 emit = arith.extf if to.width > width(source) else arith.truncf

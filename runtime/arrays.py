@@ -15,12 +15,20 @@ from .errors import ArgumentError, ArgumentTypeError, ArgumentValueError
 if TYPE_CHECKING:
     import numpy as np
 
-DTYPES = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "bool": "bool"}
+DTYPES = {
+    "bf16": "bfloat16",
+    "f16": "float16",
+    "f32": "float32",
+    "f64": "float64",
+    "i32": "int32",
+    "i64": "int64",
+    "bool": "bool",
+}
 _SHORT = {long: short for short, long in DTYPES.items()}
 
 
 class TensorSpec(NamedTuple):
-    """An input or output: its name, dtype (``f32 f64 i32 i64 bool``) and shape."""
+    """An input or output: its name, dtype (``bf16 f16 f32 f64 i32 i64 bool``) and shape."""
 
     name: str
     dtype: str
@@ -48,8 +56,14 @@ def plain(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
             help="numpy arrays, torch tensors and objects with __dlpack__ are taken",
         )
     native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    if array.shape != spec.shape or native != DTYPES[spec.dtype]:
-        _check(spec, native.name, array.shape)
+    name = native.name
+    if name == "void16" and spec.dtype == "bf16":
+        name = "bfloat16"  # its bits
+    if array.shape != spec.shape or name != DTYPES[spec.dtype]:
+        _check(spec, name, array.shape)
+    if spec.dtype == "bf16":  # the extension knows it as two bytes
+        array = array.view("V2") if array.dtype.isnative else array.astype(native).view("V2")
+        native = array.dtype
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype is native:
         return array
@@ -64,7 +78,23 @@ def is_torch(value: Any) -> bool:
 
 def to_torch(array: np.ndarray[Any, Any]) -> Any:
     """The array as a tensor of torch, which the caller has imported."""
-    return sys.modules["torch"].from_numpy(array)
+    torch = sys.modules["torch"]
+    if array.dtype.name in ("bfloat16", "void16"):
+        return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def to_numpy(output: Any) -> np.ndarray[Any, Any]:
+    """An output as an array; that of a call with tensors among its arguments may be a tensor."""
+    import numpy as np
+
+    if not is_torch(output) or output.dtype is not sys.modules["torch"].bfloat16:
+        return np.asarray(output)
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        raise ImportError("numpy has no bfloat16: install ml_dtypes") from None
+    return output.view(sys.modules["torch"].int16).numpy().view(bfloat16)
 
 
 def _check(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> None:
@@ -100,11 +130,25 @@ def _from_scalar(spec: TensorSpec, value: bool | int | float) -> np.ndarray[Any,
             f"got the Python {type(value).__name__} {value!r}"
         )
     try:
+        if spec.dtype == "bf16":
+            return _bfloat16(np.array(value, np.float32))
         return np.array(value, dtype=DTYPES[spec.dtype])
     except OverflowError:
         raise ArgumentValueError(
             f"argument '{spec.name}' is too large for {spec.dtype}: got {value!r}"
         ) from None
+
+
+def _bfloat16(number: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A float32 rounded to the nearest bfloat16, as two bytes without meaning."""
+    bits = int(number.view("uint32"))
+    if number != number:
+        bits |= 0x400000
+    else:
+        bits += 0x7FFF + (bits >> 16 & 1)
+    import numpy as np
+
+    return np.array(bits >> 16, np.uint16).view("V2")
 
 
 def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
@@ -131,7 +175,10 @@ def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
                 raise RuntimeError("the storage of the tensor is empty")
             if value.requires_grad:
                 value = value.detach()
-            return value.resolve_neg().as_subclass(torch.Tensor).numpy()
+            value = value.resolve_neg().as_subclass(torch.Tensor)
+            if spec.dtype == "bf16":
+                return value.contiguous().view(torch.int16).numpy().view("V2")
+            return value.numpy()
     except ArgumentError:
         raise
     except Exception as error:  # of torch: inside vmap or grad, functional and zero tensors
@@ -165,6 +212,8 @@ def _from_dlpack(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     try:
         device = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else 1
         if device == 1:
+            if spec.dtype == "bf16" and "torch" in sys.modules:  # numpy cannot read it
+                return _from_torch(spec, sys.modules["torch"].from_dlpack(value))
             return np.from_dlpack(value)
         reason = f"it is on DLPack device type {int(device)}, not on the CPU"
     except Exception as error:  # whatever the library of this object raises

@@ -166,10 +166,11 @@ class Function(Kernel):
                 f"{self.name} has {len(self.inputs)} inputs, got {len(leaves)} leaves"
             )
         arrays = [plain(spec, leaf) for spec, leaf in zip(self.inputs, leaves, strict=True)]
+        from_torch = any(map(is_torch, leaves))
+        if from_torch and any(spec.dtype == "bf16" for spec in (*self.inputs, *self.outputs)):
+            return self.call_plain([to_torch(array) for array in arrays])
         results = self.call_plain(arrays)
-        if any(map(is_torch, leaves)):
-            return [to_torch(result) for result in results]
-        return results
+        return [to_torch(result) for result in results] if from_torch else results
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         count = len(self._in_items)

@@ -15,7 +15,7 @@ from mlir import ir
 from . import _pb_ops_gen as gen
 from .opdef import Op
 from .transforms import functions
-from .types import dtype, shape
+from .types import dtype, element_type, rounded, shape
 
 Arrays = Sequence[np.ndarray]
 
@@ -50,6 +50,6 @@ def evaluate_op(op: Op, arrays: Arrays) -> list[np.ndarray]:
         made: Any = op.reference(*arrays)
     results = made if isinstance(made, (tuple, list)) else [made]
     return [
-        np.asarray(result, dtype(value)).reshape(shape(value))
+        rounded(result, element_type(value)).reshape(shape(value))
         for result, value in zip(results, op.results, strict=True)
     ]

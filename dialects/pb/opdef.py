@@ -93,6 +93,8 @@ class Op(_View):
     #: Why it has no rule of this name, where the reference (tools/reference.py) cannot tell.
     without: ClassVar[dict[str, str]] = {}
 
+    #: Only moves elements, of any type: half types need not become f32 for it (storage.py).
+    moves: ClassVar[bool] = False
     #: Works element by element.
     elementwise: ClassVar[bool] = False
     #: Can be erased if nobody uses the result.

@@ -12,7 +12,10 @@ from typing import cast
 import numpy as np
 from mlir import ir
 
+#: numpy has no bfloat16, so elements of both half types stand as float32; `rounded` makes them so.
 DTYPES = {
+    "bf16": np.dtype(np.float32),
+    "f16": np.dtype(np.float32),
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
     "i32": np.dtype(np.int32),
@@ -54,6 +57,26 @@ def with_shape(value: ir.Value | ir.Type, dims: Iterable[int]) -> ir.RankedTenso
 def dtype(value: ir.Value | ir.Type) -> np.dtype:
     """The numpy dtype of the elements; i1 is bool."""
     return DTYPES[str(element_type(value))]
+
+
+def is_half(element: ir.Type) -> bool:
+    """Of 16 bits in memory, and of f32 wherever something is computed."""
+    return isinstance(element, (ir.BF16Type, ir.F16Type))
+
+
+def rounded(array: np.ndarray, element: ir.Type) -> np.ndarray:
+    """The array in the dtype of `element`, with the numbers that it has."""
+    array = np.asarray(array)
+    if not is_half(element):
+        return np.asarray(array, DTYPES[str(element)])
+    with np.errstate(all="ignore"):
+        wide = np.ascontiguousarray(array, np.float32).reshape(array.shape)
+        if isinstance(element, ir.F16Type):
+            return wide.astype(np.float16).astype(np.float32)
+        bits = wide.view(np.uint32)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        near = (bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)
+        return np.where(np.isnan(wide), wide, near.view(np.float32))
 
 
 def size(dims: Sequence[int]) -> int:

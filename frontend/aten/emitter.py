@@ -20,6 +20,8 @@ from ..graph import Value
 Operand = Any  # an ir.Value, or a Python number
 
 _NAMES = {
+    torch.bfloat16: "bf16",
+    torch.float16: "f16",
     torch.float32: "f32",
     torch.float64: "f64",
     torch.int32: "i32",
@@ -73,6 +75,8 @@ class Emitter:
         self.b = builder
         self.context = context
         self.outs: tuple[Value, ...] = ()
+        #: The dtype of the result where `outs` says f32 for a half type (see half.py).
+        self.storage: torch.dtype | None = None
 
     @property
     def out(self) -> Value:

@@ -184,7 +184,7 @@ def nan_to_num(
 ) -> ir.Value:
     if not dtype_of(x).is_floating_point:
         return x
-    info = torch.finfo(dtype_of(x))
+    info = torch.finfo(e.storage or dtype_of(x))
     for wrong, number in (
         (e.b.compare("ne", x, x), 0.0 if nan is None else nan),
         (e.b.compare("eq", x, e.like(x, math.inf)), info.max if posinf is None else posinf),

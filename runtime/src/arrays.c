@@ -21,7 +21,9 @@ static const struct {
 } dtypes[] = {
     [F32] = {"float32", "f", {DL_FLOAT, 32, 1}}, [F64] = {"float64", "d", {DL_FLOAT, 64, 1}},
     [I32] = {"int32", "il", {DL_INT, 32, 1}},    [I64] = {"int64", "lq", {DL_INT, 64, 1}},
-    [BOOL] = {"bool", "?", {DL_BOOL, 8, 1}},
+    [BOOL] = {"bool", "?", {DL_BOOL, 8, 1}},     [F16] = {"float16", "e", {DL_FLOAT, 16, 1}},
+    /* numpy has no name for it: two bytes without meaning, until `take_output`. */
+    [BF16] = {"V2", "2", {DL_BFLOAT, 16, 1}},
 };
 
 /* A new reference to an attribute of a module that is already imported, or NULL, no exception. */
@@ -225,9 +227,24 @@ int make_output(family_t family, spec_t *spec, view_t *view) {
   return family == TORCH ? make_torch(spec, view) : make_numpy(spec, view);
 }
 
-PyObject *take_output(family_t family, view_t *view) {
+/* The same memory under the dtype that ml_dtypes adds to numpy. */
+static PyObject *as_bfloat16(PyObject *array) {
+  PyObject *module = PyImport_ImportModule("ml_dtypes");
+  PyObject *dtype = module ? PyObject_GetAttrString(module, "bfloat16") : NULL;
+  PyObject *result = dtype ? PyObject_CallMethod(array, "view", "O", dtype) : NULL;
+  if (dtype == NULL)
+    PyErr_SetString(PyExc_ImportError, "numpy has no bfloat16: install ml_dtypes, or give the "
+                                       "arguments as tensors of torch");
+  Py_XDECREF(module);
+  Py_XDECREF(dtype);
+  Py_DECREF(array);
+  return result;
+}
+
+PyObject *take_output(family_t family, const spec_t *spec, view_t *view) {
   void *object = view->object;
   view->object = NULL;
+  if (family == NUMPY && spec->dtype == BF16) return as_bfloat16(object);
   if (family == TORCH) {
     DLManaged *block = object;
     /* The table takes ownership of the block, also when it fails. */

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum { DL_CPU = 1 };
-enum { DL_INT = 0, DL_FLOAT = 2, DL_BOOL = 6 };
+enum { DL_INT = 0, DL_FLOAT = 2, DL_BFLOAT = 4, DL_BOOL = 6 };
 
 typedef struct {
   uint32_t major, minor;

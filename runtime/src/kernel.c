@@ -82,10 +82,11 @@ static int enter(kernel_t *self, const view_t *views, const void **in, void **ou
 
 static PyObject *collect(kernel_t *self, family_t family, view_t *views, int as_list) {
   view_t *outputs = views + self->inputs;
-  if (!as_list && self->result == ONE) return take_output(family, outputs);
+  const spec_t *specs = self->specs + self->inputs;
+  if (!as_list && self->result == ONE) return take_output(family, specs, outputs);
   PyObject *all = as_list ? PyList_New(self->outputs) : PyTuple_New(self->outputs);
   for (int i = 0; all != NULL && i < self->outputs; i++) {
-    PyObject *output = take_output(family, &outputs[i]);
+    PyObject *output = take_output(family, &specs[i], &outputs[i]);
     if (output == NULL)
       Py_CLEAR(all);
     else if (as_list)
@@ -211,7 +212,7 @@ static int read_specs(spec_t *specs, PyObject *list, int count) {
     size_t itemsize;
   } known[] = {
       [F32] = {"f32", 4}, [F64] = {"f64", 8}, [I32] = {"i32", 4}, [I64] = {"i64", 8},
-      [BOOL] = {"bool", 1},
+      [BOOL] = {"bool", 1}, [F16] = {"f16", 2}, [BF16] = {"bf16", 2},
   };
   for (int i = 0; i < count; i++) {
     const char *dtype;

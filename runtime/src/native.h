@@ -12,7 +12,7 @@
 #include <Python.h>
 #include <stdint.h>
 
-typedef enum { F32, F64, I32, I64, BOOL } dtype_t;
+typedef enum { F32, F64, I32, I64, BOOL, F16, BF16 } dtype_t;
 
 /* One input or output of the entry. */
 typedef struct {
@@ -43,7 +43,7 @@ int view_input(family_t family, PyObject *object, const spec_t *spec, view_t *vi
 int requires_grad(PyObject *object);
 /* 0, or -1 with an exception set. Torch outputs become objects in `take_output`. */
 int make_output(family_t family, spec_t *spec, view_t *view);
-PyObject *take_output(family_t family, view_t *view);
+PyObject *take_output(family_t family, const spec_t *spec, view_t *view);
 void drop_view(family_t family, view_t *view);
 
 /* pool.c */

@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "rows": (lambda: values()[:1], r"got f64\[1, 3\]"),
     "i64": (lambda: values().long(), r"got i64\[2, 3\]"),
     "f32": (lambda: values().float(), r"wrong dtype: expected f64\[2, 3\], got f32\[2, 3\]"),
-    "bfloat16": (lambda: values().bfloat16(), r"got bfloat16\[2, 3\]"),
+    "bfloat16": (lambda: values().bfloat16(), r"got bf16\[2, 3\]"),
     "complex": (lambda: values() + 0j, r"got complex128\[2, 3\]"),
     "meta": (lambda: values().to("meta"), r"wrong device: expected f64\[2, 3\] on cpu, got meta"),
     "sparse": (lambda: values().to_sparse(), "wrong layout: .* got torch.sparse_coo"),

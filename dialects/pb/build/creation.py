@@ -10,7 +10,7 @@ from mlir import ir
 
 from .. import _pb_ops_gen as gen
 from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
+from ..types import DTYPES, element_type, is_half, rank, rounded, shape, tensor, with_shape
 
 
 Shape = Sequence[int]
@@ -51,6 +51,11 @@ class Creation:
         value = np.asarray(value)
         if not isinstance(type_, ir.RankedTensorType):
             type_ = tensor(value.shape, type_)
+        element = type_.element_type
+        if is_half(element) and not one_number(value := rounded(value, element)):
+            f32 = ir.F32Type.get(element.context)
+            wide = self._make(gen.ConstantOp, dense(value, tensor(type_.shape, f32)))
+            return self._make(gen.ConvertOp, type_, wide)
         return self._make(gen.ConstantOp, dense(value, type_))
 
     def full(self, dims: Shape, number: float, element: ir.Type) -> ir.Value:
@@ -87,14 +92,19 @@ class Creation:
         return ir.IntegerAttr.get(ir.IntegerType.get_signless(64, context), value)
 
 
+def one_number(value: np.ndarray) -> bool:
+    """Whether a literal repeats one number, so that this number is all there is to store."""
+    if value.size < 2:
+        return bool(value.size)
+    return bool((value == value.flat[0]).all() and not (value == 0).any())
+
+
 def dense(value: np.ndarray, type_: ir.RankedTensorType) -> ir.DenseElementsAttr:
     """A literal of `type_`; a single number is repeated."""
     element = type_.element_type
     with np.errstate(over="ignore", invalid="ignore"):
         value = value.astype(DTYPES[str(element)])
-    if value.size == 1 or (
-        value.size and (value == value.flat[0]).all() and not (value == 0).any()
-    ):
+    if one_number(value):
         number = value.flat[0].item()
         if isinstance(element, ir.FloatType):
             attr = ir.FloatAttr.get(element, number, loc=ir.Location.unknown(element.context))

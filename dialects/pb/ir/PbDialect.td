@@ -12,7 +12,7 @@ def Pb_Dialect : Dialect {
   let cppNamespace = "::pb";
   let summary = "tensor programs and their function transforms";
   let description = [{
-    Values are ranked tensors of f32, f64, i32, i64 or i1 with static shapes. Ops never
+    Values are ranked tensors of bf16, f16, f32, f64, i32, i64 or i1 with static shapes. Ops never
     broadcast implicitly. A function transform (vmap, jvp, vjp) is an op that names a
     function; `pb-expand-transforms` rewrites it into a call of a new function.
   }];

@@ -12,12 +12,12 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 
 // -- types -------------------------------------------------------------------
 
-def Pb_Float : AnyTypeOf<[F32, F64]>;
+def Pb_Float : AnyTypeOf<[BF16, F16, F32, F64]>;
 def Pb_Int : AnyTypeOf<[I32, I64]>;
-def Pb_Tensor : StaticShapeTensorOf<[F32, F64, I32, I64, I1]>;
-def Pb_FloatTensor : StaticShapeTensorOf<[F32, F64]>;
+def Pb_Tensor : StaticShapeTensorOf<[BF16, F16, F32, F64, I32, I64, I1]>;
+def Pb_FloatTensor : StaticShapeTensorOf<[BF16, F16, F32, F64]>;
 def Pb_IntTensor : StaticShapeTensorOf<[I32, I64]>;
-def Pb_NumberTensor : StaticShapeTensorOf<[F32, F64, I32, I64]>;
+def Pb_NumberTensor : StaticShapeTensorOf<[BF16, F16, F32, F64, I32, I64]>;
 def Pb_BoolTensor : StaticShapeTensorOf<[I1]>;
 def Pb_ErrorStatus : Resource<"::pb::ErrorStatus">;
 

@@ -15,6 +15,8 @@ from ..types import dtype, element_type, shape, size, tensor_type
 
 @register(gen.ConstantOp)
 class Constant(Op):
+    moves = True
+
     free = True
 
     def reference(self) -> Any:

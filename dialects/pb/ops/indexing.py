@@ -39,6 +39,8 @@ def axes_first(op: Any, rank_: int) -> list[int]:
 
 @register(gen.GatherOp)
 class Gather(Linear):
+    moves = True
+
     linear_in = (0,)
 
     def transpose(

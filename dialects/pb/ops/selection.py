@@ -11,7 +11,7 @@ from mlir import ir
 from .. import _pb_ops_gen as gen
 from ..families import Elementwise, Linear, splat
 from ..opdef import ZERO, Tangent, register
-from ..types import DTYPES, dtype, element_type, is_float
+from ..types import element_type, is_float, rounded
 
 if TYPE_CHECKING:
     from ..builder import Builder
@@ -41,6 +41,8 @@ class Compare(Elementwise):
 
 @register(gen.SelectOp)
 class Select(Elementwise, Linear):
+    moves = True
+
     linear_in = (1, 2)
 
     def jvp(self, b: Builder, pred_dot: Tangent, t_dot: Tangent, f_dot: Tangent) -> Tangent:
@@ -69,6 +71,8 @@ class Select(Elementwise, Linear):
 
 @register(gen.ConvertOp)
 class Convert(Elementwise):
+    moves = True
+
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         if x_dot is ZERO or not is_float(self.result):
             return ZERO
@@ -78,16 +82,14 @@ class Convert(Elementwise):
         return (b.convert(ct, element_type(self.x)),)
 
     def reference(self, x: Any) -> Any:
-        return x.astype(dtype(self.result))
+        return rounded(x, element_type(self.result))
 
     def simplify(self, b: Builder) -> ir.Value | None:
         if self.x.type == self.result.type:
             return self.x
         number = splat(self.x)
         if number is not None:
-            return b.constant(
-                np.asarray(number, DTYPES[str(element_type(self.x))]), self.result.type
-            )
+            return b.constant(rounded(np.asarray(number), element_type(self.x)), self.result.type)
         return self.hoist_broadcast(b)
 
     def scalar(self, m: Any, x: ir.Value) -> ir.Value:
@@ -96,6 +98,8 @@ class Convert(Elementwise):
 
 @register(gen.StopGradientOp)
 class StopGradient(Elementwise, Linear):
+    moves = True
+
     def jvp(self, b: Builder, x_dot: Tangent) -> Tangent:
         if x_dot is ZERO or not self.reverse_only:
             return ZERO

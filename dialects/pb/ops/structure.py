@@ -25,6 +25,8 @@ def constant_of(b: Builder, x: ir.Value, result: ir.Value) -> ir.Value | None:
 
 @register(gen.BroadcastOp)
 class Broadcast(Linear):
+    moves = True
+
     free = True
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
@@ -57,6 +59,8 @@ class Broadcast(Linear):
 
 @register(gen.ReshapeOp)
 class Reshape(Linear):
+    moves = True
+
     free = True
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
@@ -89,6 +93,8 @@ def reshaped_broadcast(b: Builder, inner: Any, dims: Sequence[int]) -> ir.Value 
 
 @register(gen.TransposeOp)
 class Transpose(Linear):
+    moves = True
+
     free = True
 
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
@@ -156,6 +162,8 @@ def inserted(values: Sequence[int], at: int, value: int) -> list[int]:
 
 @register(gen.SliceOp)
 class Slice(Linear):
+    moves = True
+
     def transpose(self, b: Builder, ct: ir.Value, x: Any) -> Sequence[Tangent | None]:
         return (b.pad(ct, None, shape(self.x), list(self.offsets), list(self.strides)),)
 
@@ -199,6 +207,8 @@ def region(offsets: Sequence[int], sizes: Sequence[int], strides: Sequence[int])
 
 @register(gen.PadOp)
 class Pad(Linear):
+    moves = True
+
     def transpose(self, b: Builder, ct: ir.Value, x: Any, value: Any) -> Sequence[Tangent | None]:
         offsets, strides = list(self.offsets), list(self.strides)
         x_bar = value_bar = None
@@ -241,6 +251,8 @@ class Pad(Linear):
 
 @register(gen.ConcatenateOp)
 class Concatenate(Linear):
+    moves = True
+
     def jvp(self, b: Builder, *tangents: Tangent) -> Tangent:
         filled = [
             b.zeros_like(x) if x_dot is ZERO else x_dot

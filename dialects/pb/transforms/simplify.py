@@ -18,7 +18,7 @@ from ..builder import Builder
 from ..families import defining, splat
 from ..interpret import evaluate_op
 from ..opdef import Op
-from ..types import shape, size
+from ..types import element_type, is_half, shape, size
 from . import functions
 
 MOST_SWEEPS = 1000  # two rules that undo each other would go on for ever
@@ -107,6 +107,8 @@ def fold(b: Builder, op: Op) -> ir.Value | list[ir.Value] | None:
         numbers = [literal.number() for literal in literals]
         with np.errstate(all="ignore"):
             return b.constant(op.reference(*numbers), result)
+    if any(is_half(element_type(result)) for result in op.results):
+        return None  # a literal of a half type is one number: see Builder.constant
     largest = max(size(shape(operand)) for operand in op.operands)
     made = max(size(shape(result)) for result in op.results)
     if made > min(largest, FOLDED_ELEMENTS) or largest > FOLDED_ELEMENTS:
