@@ -46,7 +46,7 @@ def dtype_of(leaf: Any) -> torch.dtype:
     if dtype is None:
         raise CaptureError(
             f"numpy arrays of {leaf.dtype} are not supported",
-            help="convert to float32, float64, int32, int64 or bool",
+            help="convert to float16, float32, float64, int32, int64 or bool",
         )
     return dtype
 
@@ -125,7 +125,7 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         if not supported(value.dtype):
             raise CaptureError(
                 f"the argument '{name}' has the dtype {dtype_name(value.dtype)}",
-                help="convert to float32, float64, int32, int64 or bool",
+                help="convert to float16, float32, float64, int32, int64 or bool",
             )
     for known in hidden:
         if not supported(known.value.dtype):

@@ -58,7 +58,7 @@ Args = Annotated[
         metavar="NAME=DTYPE[SHAPE]",
         help="An argument of the transformed function: x=f64[256,6], or a leaf of a pytree, "
         "params.w=f32[3] or params[0]=f32[3]; n=3 is a static value. Repeat for each; dtypes are "
-        "f32, f64, i32, i64, bool, and f32[] is a scalar.",
+        "bf16, f16, f32, f64, i32, i64, bool, and f32[] is a scalar.",
     ),
 ]
 Example = Annotated[
