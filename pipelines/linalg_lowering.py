@@ -19,6 +19,7 @@ from .loop_emission import Emission
 from .loop_graph import Monoid, Node
 from .memory_loops import Product, on_examples
 from .scalars import width
+from .spectral import eigh, svd
 from .triangular import cholesky, triangular_solve
 
 PRODUCT = Monoid("product", lambda _: 1, lambda m, x, y: m.mul(x, y))
@@ -183,3 +184,57 @@ class LinalgLowering:
         if wide != rows:
             r = self.slice(r, sizes, [0] * len(sizes), [1] * len(sizes))
         return [self.reshape(q, (*outer, rows, wide)), r]
+
+    def converted(self, x: Node, element: ir.Type) -> Node:
+        if x.element == element:
+            return x
+        read = x, [*map(dim, range(len(x.shape)))]
+        return self.pointwise(
+            x.shape, element, [read], lambda e, value: e.scalars.convert(value, element), 1
+        )
+
+    def flipped(self, x: Node) -> Node:
+        n = len(x.shape)
+        return self.transpose(x, [*range(n - 2), n - 1, n - 2])
+
+    def eigh(self, x: Node, upper: bool) -> list[Node]:
+        *outer, n, _ = x.shape
+        if x.size == 0:
+            return [self.full((*outer, n), x.element, 0), x]
+        wide = self.converted(self.flipped(x) if upper else x, ir.F64Type.get())
+        count = math.prod(outer)
+        values, v = self.on_matrices(
+            [((count, 1, n), wide.element), (matrices(x), wide.element)],
+            [wide],
+            eigh,
+            [None, None],
+            scratches=[(n, n), (1, 1)],
+        )
+        vectors = self.flipped(self.reshape(v, x.shape))
+        values = self.reshape(values, (*outer, n))
+        return [self.converted(made, x.element) for made in (values, vectors)]
+
+    def svd(self, x: Node) -> list[Node]:
+        *outer, rows, columns = x.shape
+        k, count = min(rows, columns), math.prod(outer)
+        if x.size == 0:
+            shapes = (*outer, rows, k), (*outer, k), (*outer, k, columns)
+            return [self.full(shape, x.element, 0) for shape in shapes]
+        wide = self.converted(x, ir.F64Type.get())
+        tall, longest = rows > columns, max(rows, columns)
+        turns, s, w = self.on_matrices(
+            [
+                ((count, k, k), wide.element),
+                ((count, 1, k), wide.element),
+                ((count, k, longest), wide.element),
+            ],
+            [self.flipped(wide) if tall else wide],
+            lambda *buffers: svd(*buffers, lead_is_w=tall),
+            [None, None, None],
+            scratches=[(1, 1), (1, longest)],
+        )
+        turns = self.reshape(turns, (*outer, k, k))
+        w = self.reshape(w, (*outer, k, longest))
+        u, vh = (self.flipped(w), turns) if tall else (self.flipped(turns), w)
+        made = u, self.reshape(s, (*outer, k)), vh
+        return [self.converted(part, x.element) for part in made]

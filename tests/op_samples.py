@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mlir import ir
 
-from .samples import convolution, linalg
+from .samples import convolution, linalg, spectral
 from .samples.control import CONTROL
 from .samples.cumulative import CUMULATIVE
 from .samples.functions import FUNCTIONS
@@ -596,6 +596,7 @@ FAMILIES: list[dict[str, list[Sample]]] = [
     INDEXING,
     convolution.SAMPLES,
     linalg.SAMPLES,
+    spectral.SAMPLES,
     RANDOM,
 ]
 for _family in FAMILIES:

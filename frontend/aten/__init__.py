@@ -30,6 +30,7 @@ from . import (
     scatter,
     shape,
     sorting,
+    spectral,
 )
 
 RULES: dict[Any, Callable[..., Any]] = {
@@ -54,6 +55,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     **scatter.RULES,
     **shape.RULES,
     **sorting.RULES,
+    **spectral.RULES,
 }
 
 _RANDOM = "draw these numbers outside and pass them in as an argument"

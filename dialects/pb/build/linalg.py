@@ -143,3 +143,18 @@ class Linalg(Elementwise, Structure, Contraction):
         made = gen.QrOp(x, complete=complete or None, loc=self.location, ip=self.ip)
         q, r = made.results
         return q, r
+
+    def eigh(self, x: ir.Value, upper: bool = False) -> tuple[ir.Value, ir.Value]:
+        """Eigenvalues, ascending, and eigenvectors as columns, of the lower (upper) triangle."""
+        made = gen.EighOp(x, upper=upper or None, loc=self.location, ip=self.ip)
+        values, vectors = made.results
+        return values, vectors
+
+    def svd(self, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """u, s, vh with x = u diag(s) vh, reduced; s descending."""
+        u, s, vh = gen.SvdOp(x, loc=self.location, ip=self.ip).results
+        return u, s, vh
+
+    def pinv(self, a: ir.Value, p: ir.Value) -> ir.Value:
+        """p, with the derivative of the pseudoinverse of a, which it is."""
+        return self._make(gen.PinvOp, a, p)

@@ -93,4 +93,37 @@ LogicalResult QrOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &
   return success();
 }
 
+LogicalResult EighOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  auto x = tensor(op.getX());
+  if (failed(checkMatrix(loc, x, true)))
+    return failure();
+  types.push_back(x.clone(x.getShape().drop_back(1)));
+  types.push_back(x);
+  return success();
+}
+
+LogicalResult SvdOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  auto x = tensor(op.getX());
+  if (failed(checkMatrix(loc, x, false)))
+    return failure();
+  Shape u(x.getShape()), s(x.getShape().drop_back(1)), vh(x.getShape());
+  u.back() = s.back() = vh[vh.size() - 2] = std::min(vh[vh.size() - 2], u.back());
+  types.push_back(x.clone(u));
+  types.push_back(x.clone(s));
+  types.push_back(x.clone(vh));
+  return success();
+}
+
+LogicalResult PinvOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  auto a = tensor(op.getA()), p = tensor(op.getP());
+  if (failed(checkMatrix(loc, a, false)))
+    return failure();
+  Shape flipped(a.getShape());
+  std::swap(flipped[flipped.size() - 2], flipped.back());
+  if (p != a.clone(flipped))
+    return emitOptionalError(loc, p, " cannot be the pseudoinverse of ", a);
+  types.push_back(p);
+  return success();
+}
+
 } // namespace pb

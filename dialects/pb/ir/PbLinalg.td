@@ -80,4 +80,40 @@ def Pb_QrOp : Pb_Inferred<"qr"> {
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
+def Pb_EighOp : Pb_Inferred<"eigh"> {
+  let summary = "eigenvalues, ascending, and eigenvectors (columns) of symmetric matrices";
+  let description = [{
+    Only the lower triangle of x is read, with `upper` only the upper one. The first component of a vector that is not much smaller
+    than its largest is positive. Infinities and NaN in a matrix make all its results NaN. The
+    derivative is for symmetric tangents; that of vectors is infinite where values are equal.
+  }];
+  let arguments = (ins Pb_FloatTensor:$x, UnitAttr:$upper);
+  let results = (outs Pb_FloatTensor:$eigenvalues, Pb_FloatTensor:$vectors);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+def Pb_SvdOp : Pb_Inferred<"svd"> {
+  let summary = "u, s, vh with x = u diag(s) vh: orthonormal columns and rows, s descending";
+  let description = [{
+    For x of n rows and m columns and k = min(n, m): u is n x k and vh is k x m. Columns of u have
+    signs as vectors of pb.eigh have. Infinities and NaN in a matrix make all its results NaN. The
+    derivative of u and vh is infinite where singular values are equal.
+  }];
+  let arguments = (ins Pb_FloatTensor:$x);
+  let results = (outs Pb_FloatTensor:$u, Pb_FloatTensor:$s, Pb_FloatTensor:$vh);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
+}
+
+def Pb_PinvOp : Pb_Inferred<"pinv"> {
+  let summary = "p, which is the pseudoinverse of a";
+  let description = [{
+    The value is p, the derivative that of the pseudoinverse of a, whose rank is taken to stay as
+    it is. It needs no derivative of the singular values that p was made of, so that some of them
+    may be equal.
+  }];
+  let arguments = (ins Pb_FloatTensor:$a, Pb_FloatTensor:$p);
+  let results = (outs Pb_FloatTensor:$result);
+  let assemblyFormat = "$a `,` $p attr-dict `:` type($a) `,` type($p)";
+}
+
 #endif
