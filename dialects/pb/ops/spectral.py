@@ -36,7 +36,7 @@ def signs(vectors: Any) -> Any:
 
 
 def finite(x: Any) -> tuple[Any, Any]:
-    """Matrices in double precision with zeros for those that are not finite, and which those are."""
+    """Matrices in double precision, and which are not finite; those are zeros."""
     wide = x.astype(np.float64)
     bad = ~np.isfinite(wide).all((-1, -2), keepdims=True)
     return np.where(bad, 0, wide), bad
