@@ -2,7 +2,7 @@
 // RUN: pullback-opt --split-input-file --verify-diagnostics %s
 
 func.func @f(%x: tensor<2xi32>) {
-  // expected-error@+1 {{operand #0 must be statically shaped tensor of 32-bit float or 64-bit float values}}
+  // expected-error@+1 {{operand #0 must be statically shaped tensor of bfloat16 type or 16-bit float or 32-bit float or 64-bit float values}}
   %0 = pb.sin %x : tensor<2xi32>
 }
 
