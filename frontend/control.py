@@ -28,7 +28,11 @@ def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> An
     """
     recorder = current()
     if recorder is None:
-        return _run(cond, (pred, true_fn, false_fn, *operands), {})
+
+        def record(recorder: Recorder, args: tuple[Any, ...], _: Any) -> Any:
+            return record_cond(recorder, args[0], true_fn, args[1], args[2:])
+
+        return _run("cond", true_fn, (), record, pred, false_fn, *operands)
     return record_cond(recorder, pred, true_fn, false_fn, operands)
 
 
@@ -49,7 +53,11 @@ def scan(
     """
     recorder = current()
     if recorder is None:
-        return _run(scan, (f, init, xs, length, reverse), {})
+
+        def record(recorder: Recorder, args: tuple[Any, ...], _: Any) -> Any:
+            return record_scan(recorder, f, *args, length, reverse)
+
+        return _run("scan", f, (length, reverse), record, init, xs)
     return record_scan(recorder, f, init, xs, length, reverse)
 
 
@@ -65,7 +73,11 @@ def while_loop(
     """
     recorder = current()
     if recorder is None:
-        return _run(while_loop, (cond_fn, body_fn, carried, max_steps), {})
+
+        def record(recorder: Recorder, args: tuple[Any, ...], _: Any) -> Any:
+            return record_while(recorder, cond_fn, *args, max_steps)
+
+        return _run("while_loop", cond_fn, (max_steps,), record, body_fn, carried)
     return record_while(recorder, cond_fn, body_fn, carried, max_steps)
 
 
@@ -81,7 +93,11 @@ def fori_loop(lower: int, upper: int, body_fn: Function, init: Any) -> Any:
 
     recorder = current()
     if recorder is None:
-        return _run(fori_loop, (lower, upper, body_fn, init), {})
+
+        def record(_: Recorder, args: tuple[Any, ...], __: Any) -> Any:
+            return fori_loop(args[0], args[1], body_fn, args[2])
+
+        return _run("fori_loop", body_fn, (), record, lower, upper, init)
     if not isinstance(lower, int) or not isinstance(upper, int):
         return _for_tensors(recorder, lower, upper, body_fn, init)
     steps = torch.arange(lower, max(lower, upper))
@@ -110,10 +126,13 @@ def _for_tensors(recorder: Recorder, lower: Any, upper: Any, body_fn: Function, 
     return record_while(recorder, more, step, (start, init), None)[1]
 
 
-def _run(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from .jit import run  # jit.py knows all that is captured
+def _run(
+    kind: str, f: Function, options: tuple[Any, ...], record: Callable[..., Any], *args: Any
+) -> Any:
+    """In plain Python a loop is a function of its own, known by the function it repeats."""
+    from .api import Transformed  # api.py records scans
 
-    return run(function, args, kwargs)
+    return Transformed(kind, f, options, record)(*args)
 
 
 # --- recording --------------------------------------------------------------------------------
