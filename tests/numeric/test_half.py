@@ -5,6 +5,11 @@ import pullback as pb
 import pytest
 import torch
 import torch.nn.functional as F
+from pullback.dialects.pb.interpret import evaluate
+from pullback.dialects.pb.transforms import expand, simplify
+from pullback.frontend import command
+from pullback.frontend.importer import import_graph
+from pullback.frontend.trace import trace
 from pullback.pipelines import elf_object
 
 HALF = [torch.bfloat16, torch.float16]
@@ -85,8 +90,17 @@ def test_values(name, dtype):
 
 
 @pytest.mark.filterwarnings("ignore:.*is compiled for the")
-@half
-@pytest.mark.parametrize("name", ["arithmetic", "log_softmax", "matmul", "moves", "reductions"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("arithmetic", torch.bfloat16),
+        ("log_softmax", torch.float16),
+        ("matmul", torch.bfloat16),
+        ("matmul", torch.float16),
+        ("moves", torch.bfloat16),
+        ("reductions", torch.float16),
+    ],
+)
 def test_derivatives(name, dtype):
     x, y = values(8, 12, dtype=dtype), values(8, 12, dtype=dtype, seed=1)
     f = FUNCTIONS[name]
@@ -223,6 +237,35 @@ def test_an_artifact_takes_arrays_and_tensors(dtype, tmp_path):
         assert array.dtype == ml_dtypes.bfloat16
     assert_close(torch.from_numpy(array.astype(np.float32)).to(dtype), want)
     assert artifact is not None
+
+
+def simplified(function, *args):
+    module = import_graph(trace(function, args, {}).graph)
+    expand.run(module)
+    simplify.run(module)
+    return module
+
+
+@half
+def test_what_only_moves_stays_half(dtype):
+    x, y = values(8, 12, dtype=dtype), values(8, 12, dtype=dtype, seed=1)
+    module = simplified(FUNCTIONS["moves"], x, y)
+    assert "pb.convert" not in str(module) and "f32" not in str(module).replace("bf16", "")
+
+
+@half
+@pytest.mark.parametrize("name", ["arithmetic", "literal", "moves"])
+def test_compiled_equals_interpreted(name, dtype):
+    x, y = values(8, 12, dtype=dtype), values(8, 12, dtype=dtype, seed=1)
+    arrays = [t.float().numpy() for t in (x, y)]
+    [want] = evaluate(simplified(FUNCTIONS[name], x, y), "main", arrays)
+    assert_close(pb.jit(FUNCTIONS[name])(x, y), torch.from_numpy(want.copy()).to(dtype), 1)
+
+
+def test_the_command_line_takes_them(tmp_path):
+    (tmp_path / "f.py").write_text("def f(x, y):\n    return x * y\n")
+    job = command.resolve(f"{tmp_path}/f.py:f", arguments=["x=bf16[10]", "y=f16[]"])
+    assert [arg.dtype for arg in job.args] == HALF
 
 
 def test_calls_about_bits_are_refused():

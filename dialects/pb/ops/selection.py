@@ -9,7 +9,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..families import Elementwise, Linear, splat
+from ..families import Elementwise, Linear, defining, splat
 from ..opdef import ZERO, Tangent, register
 from ..types import element_type, is_float, rounded
 
@@ -25,6 +25,29 @@ _COMPARISONS = {
     "gt": np.greater,
     "ge": np.greater_equal,
 }
+
+
+def _width(value: ir.Value) -> int:
+    type_ = element_type(value)
+    assert isinstance(type_, ir.FloatType)
+    return type_.width
+
+
+def _moved_from(x: ir.Value, type_: ir.Type) -> bool:
+    """Whether x is moved elements of a narrower type, that of `type_`, and of use here only."""
+    move: Any = x.owner.opview if isinstance(x, ir.OpResult) else None
+    if not getattr(move, "moves", False) or len(list(x.uses)) > 1:
+        return False
+    for operand in move.operands:
+        first = defining(operand, gen.ConvertOp)
+        if first is None:
+            found = element_type(operand) == element_type(x) and _moved_from(operand, type_)
+        else:
+            same = element_type(first.x) == element_type(type_)
+            found = same and is_float(operand) and _width(first.x) < _width(operand)
+        if found:
+            return True
+    return False
 
 
 @register(gen.CompareOp)
@@ -87,10 +110,38 @@ class Convert(Elementwise):
     def simplify(self, b: Builder) -> ir.Value | None:
         if self.x.type == self.result.type:
             return self.x
+        if is_float(self.x) and is_float(self.result):
+            if (first := defining(self.x, gen.ConvertOp)) is not None and self.undoes(first):
+                return first.x
+            if (moved := self.before_move(b)) is not None:
+                return moved
         number = splat(self.x)
         if number is not None:
             return b.constant(rounded(np.asarray(number), element_type(self.x)), self.result.type)
         return self.hoist_broadcast(b)
+
+    def undoes(self, first: Any) -> bool:
+        """Whether `first` goes to a wider float type and this comes back: every number is kept."""
+        return first.x.type == self.result.type and _width(first.x) < _width(self.x)
+
+    def before_move(self, b: Builder) -> ir.Value | None:
+        """convert(move(convert x)), which a call on a half type becomes, = move(x)."""
+        if not _moved_from(self.x, self.result.type):
+            return None
+        move: Any = self.x.owner.opview
+        wide, element = element_type(self.x), element_type(self.result)
+        operands = [
+            b.convert(operand, element) if element_type(operand) == wide else operand
+            for operand in move.operands
+        ]
+        return ir.Operation.create(
+            move.operation.name,
+            results=[self.result.type],
+            operands=operands,
+            attributes=dict(move.operation.attributes.items()),
+            loc=move.location,
+            ip=b.ip,
+        ).results[0]
 
     def scalar(self, m: Any, x: ir.Value) -> ir.Value:
         return m.convert(x, element_type(self.result))
