@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..dialects.errors import CaptureError
+from . import statistics
 
 aten = torch.ops.aten
 
@@ -83,4 +84,5 @@ COMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.bincount.default: bincount,
     aten.combinations.default: combinations,
     aten.fill_diagonal_.default: fill_diagonal_,
+    **statistics.COMPOSITIONS,
 }

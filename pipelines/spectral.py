@@ -26,7 +26,7 @@ _SMALL, _LARGE = 1e-60, 1e60
 
 
 class Scale:
-    """What a matrix is divided by, and its largest entry then.
+    """What a matrix (its lower triangle) is divided by, and its largest entry then.
 
     `poison` is zero, and NaN for a matrix with entries that are not finite.
     """
@@ -147,7 +147,7 @@ def fix_signs(lead: Buffer, others: Sequence[Buffer] = ()) -> None:
 def eigh(values: Buffer, v: Buffer, x: Buffer, a: Buffer, left: Buffer) -> None:
     """Rows of v become the eigenvectors of the lower triangle of x."""
     n = x.rows
-    scale, one, zero = Scale(x), x.number(1), x.number(0)
+    scale, one, zero = Scale(x, lower=True), x.number(1), x.number(0)
     with loop(0, n) as i, loop(0, plus(i, 1)) as j:
         a[i, j] = a[j, i] = scale.divided(x[i, j])
     scale.identity(v)

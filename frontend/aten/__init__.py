@@ -16,6 +16,7 @@ from . import (
     creation,
     cumulative,
     elementwise,
+    factored,
     functions,
     indexing,
     linalg,
@@ -41,6 +42,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     **creation.RULES,
     **cumulative.RULES,
     **elementwise.RULES,
+    **factored.RULES,
     **functions.RULES,
     **indexing.RULES,
     **linalg.RULES,
@@ -59,11 +61,17 @@ RULES: dict[Any, Callable[..., Any]] = {
 }
 
 _RANDOM = "draw these numbers outside and pass them in as an argument"
+_COMPLEX = (
+    "its results are complex numbers, which are not supported; "
+    "torch.linalg.eigh and eigvalsh of a symmetric matrix are real"
+)
 _HELP = {
     "poisson": _RANDOM,
     "binomial": _RANDOM,
     "_standard_gamma": _RANDOM,
     "_sample_dirichlet": _RANDOM,
+    "linalg_eig": _COMPLEX,
+    "linalg_eigvals": _COMPLEX,
 }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from mlir import ir
 
+from ...dialects.pb.builder import Builder
+from ...dialects.pb.types import element_type, rank
 from .emitter import Emitter, count, dtype_of, shape
 
 aten = torch.ops.aten
@@ -242,8 +244,24 @@ def qr(e: Emitter, a: ir.Value, mode: str = "reduced") -> list[ir.Value]:
     return [e.full((0,), 0, dtype_of(a)) if mode == "r" else q, r]
 
 
-#: matrix_exp halves a matrix until its norm is at most 1/2, at most so many times.
-_HALVINGS = 12
+#: matrix_exp halves a matrix until its norm is at most 1/2. More halvings than the first number
+#: are rare and have a loop of their own; a matrix that needs more than both together is scaled
+#: down before: no digit of its exponential is known but for zeros and infinities.
+_HALVINGS, _MORE = 12, 54
+
+
+def squared(b: Builder, result: ir.Value, norm: ir.Value, start: int, count: int) -> ir.Value:
+    """Squares as often as a matrix was halved, between `start` and `start + count` times."""
+    last = rank(norm)
+
+    def step(b: Builder, values: list[ir.Value]) -> list[ir.Value]:
+        norm, limit, x = values
+        more = b.compare("gt", norm, b.broadcast(limit, shape(norm), []))
+        more = b.broadcast(more, shape(x), list(range(last)))
+        return [b.add(limit, limit), b.select(more, b.matmul(x, x), x)]
+
+    limit = b.full((), 2.0 ** (start - 1), element_type(norm))
+    return b.scan([norm], [limit, result], [], count, False, step)[1]
 
 
 def matrix_exp(e: Emitter, a: ir.Value) -> ir.Value:
@@ -254,29 +272,37 @@ def matrix_exp(e: Emitter, a: ir.Value) -> ir.Value:
     outer = shape(a)[:-2]
     if count(shape(a)) == 0:
         return a
-    kind, last = dtype_of(a), len(outer)
-    columns = e.b.reduce_sum(e.b.maximum(a, e.b.neg(a)), [last])
+    kind, last, dims = dtype_of(a), len(outer), shape(a)
+    still = e.b.stop_gradient(a)
+    columns = e.b.reduce_sum(e.b.maximum(still, e.b.neg(still)), [last])
     norm = e.b.reduce_max(columns, [last])
-    limit = 2.0 ** (_HALVINGS - 1)
-    large = e.b.compare("gt", norm, e.like(norm, limit))
-    e.b.check(
-        e.b.compare("eq", large, e.full(outer, False, torch.bool)),
-        f"ValueError: matrix_exp of a matrix of norm above {limit:g} is not supported",
-    )
-    halved = [e.b.compare("gt", norm, e.like(norm, 2.0 ** (i - 1))) for i in range(_HALVINGS)]
-    scale = e.like(norm, 1)
-    for more in halved:
-        scale = e.b.select(more, e.b.mul(scale, e.like(scale, 0.5)), scale)
-    dims = shape(a)
+    most = e.like(norm, 2.0 ** (_HALVINGS + _MORE - 1))
+    scale = e.b.select(e.b.compare("gt", norm, most), e.b.div(most, norm), e.like(norm, 1))
+    norm = e.b.select(e.b.compare("gt", norm, most), most, norm)
+
+    def halve(b: Builder, values: list[ir.Value]) -> list[ir.Value]:
+        norm, limit, scale = values
+        more = b.compare("gt", norm, b.broadcast(limit, shape(norm), []))
+        half = b.mul(scale, b.full_like(scale, 0.5))
+        return [b.add(limit, limit), b.select(more, half, scale)]
+
+    start = e.full((), 0.5, kind)
+    scale = e.b.scan([norm], [start, scale], [], _HALVINGS + _MORE, False, halve)[1]
     x = e.b.mul(a, e.b.broadcast(scale, dims, list(range(last))))
     one = identity_like(e, a)
     result = one
     for k in range(14, 0, -1):  # Horner's rule: 1 + x / k (...)
         term = e.b.matmul(x, result)
         result = e.b.add(one, e.b.div(term, e.full(dims, k, kind)))
-    for more in halved:
-        chosen = e.b.broadcast(more, dims, list(range(last)))
-        result = e.b.select(chosen, e.b.matmul(result, result), result)
+    result = squared(e.b, result, norm, 0, _HALVINGS)
+    some = e.b.compare("gt", norm, e.like(norm, 2.0 ** (_HALVINGS - 1)))
+    large = e.b.reduce_sum(some, list(range(last)))  # of truth values: or
+    [result] = e.b.cond(
+        large,
+        [result, norm],
+        lambda b, values: [squared(b, *values, _HALVINGS, _MORE)],
+        lambda b, values: [values[0]],
+    )
     return result
 
 

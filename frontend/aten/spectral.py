@@ -14,12 +14,14 @@ aten = torch.ops.aten
 
 
 def converged(e: Emitter, values: ir.Value, name: str) -> None:
+    """As in torch, NaN in a matrix is an error, and infinities make NaN."""
     e.b.check(e.b.compare("eq", values, values), failure(name))
 
 
 def eigh(e: Emitter, a: ir.Value, UPLO: str = "L", compute_v: bool = True) -> list[ir.Value]:
-    values, vectors = e.b.eigh(a, UPLO.upper() == "U")
-    converged(e, values, "linalg.eigh")
+    upper = UPLO.upper() == "U"
+    converged(e, e.b.triangle(a, not upper), "linalg.eigh")
+    values, vectors = e.b.eigh(a, upper)
     return [values, vectors if compute_v else e.full((0,), 0, dtype_of(a))]
 
 
@@ -42,8 +44,8 @@ def svd(
     *,
     driver: str | None = None,
 ) -> list[ir.Value]:
+    converged(e, a, "linalg.svd")
     u, s, vh = e.b.svd(a)
-    converged(e, s, "linalg.svd")
     if not compute_uv:
         none = e.full((0,), 0, dtype_of(a))
         return [none, s, none]
@@ -70,12 +72,13 @@ def pinv(
     if 0 in shape(a):
         return e.full((*outer, columns, rows), 0, dtype_of(a))
     if hermitian:
+        converged(e, e.b.triangle(a, True), "linalg.eigh")
         s, v = e.b.eigh(still)
         u = v
     else:
+        converged(e, a, "linalg.svd")
         u, s, vh = e.b.svd(still)
         v = e.b.matrix_transpose(vh)
-    converged(e, s, "linalg.eigh" if hermitian else "linalg.svd")
     last, kind = len(outer), dtype_of(a)
     size = magnitude(e, s)
     relative = e.full(outer, max(rows, columns) * torch.finfo(kind).eps, kind)

@@ -101,7 +101,7 @@ def qr(*shape: int, part: int = 0, complete: bool = False) -> Sample:
     return Sample(
         lambda b, x: b.qr(x, complete)[part],
         lambda x: torch.linalg.qr(x, mode)[part],
-        (normal(*shape) + np.eye(*shape[-2:]),),
+        (0.3 * normal(*shape) + 2 * np.eye(*shape[-2:]),),
     )
 
 

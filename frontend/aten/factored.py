@@ -1,0 +1,108 @@
+"""What is done with the factors of an LU factorisation that are arguments of a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mlir import ir
+
+from ...dialects.pb import _pb_ops_gen as gen
+from .emitter import Emitter, dtype_of, shape
+from .linalg import permutation_matrix, triangles
+
+aten = torch.ops.aten
+
+
+def permutation_of(e: Emitter, pivots: ir.Value, rows: int) -> ir.Value:
+    """Row permutation[i] of P^T x is row i, if row i was swapped with row pivots[i] - 1."""
+    owner: Any = pivots.owner
+    if isinstance(owner, gen.LuOp):
+        return owner.permutation
+    *outer, k = shape(pivots)
+    last, dims, i64 = len(outer), (*outer, rows), e.element(torch.int64)
+    start = e.b.iota(dims, last, i64)
+    if k == 0:
+        return start
+    swaps = e.b.move_dim(e.convert(pivots, torch.int64), last, 0)
+
+    def swap(b: Any, values: list[ir.Value]) -> list[ir.Value]:
+        step, order, pivot = values
+        place, batch = b.iota(dims, last, i64), list(range(last))
+        other = b.sub(pivot, b.full_like(pivot, 1))
+        here = b.compare("eq", place, b.broadcast(step, dims, []))
+        there = b.compare("eq", place, b.broadcast(other, dims, batch))
+        at_here, at_there = (
+            b.broadcast(
+                b.reduce_sum(b.select(mask, order, b.zeros_like(order)), [last]), dims, batch
+            )
+            for mask in (here, there)
+        )
+        order = b.select(there, at_here, b.select(here, at_there, order))
+        return [b.add(step, b.full_like(step, 1)), order]
+
+    first = e.full((), 0, torch.int64)
+    return e.b.scan([], [first, start], [swaps], k, False, swap)[1]
+
+
+def inverse_of(e: Emitter, permutation: ir.Value) -> ir.Value:
+    *outer, n = shape(permutation)
+    last, dims = len(outer), (*outer, n, n)
+    rows, columns = (e.b.iota(dims, d, e.element(torch.int64)) for d in (last, last + 1))
+    wide = e.b.broadcast(permutation, dims, list(range(last + 1)))
+    found = e.b.compare("eq", wide, columns)
+    return e.b.reduce_sum(e.b.select(found, rows, e.like(rows, 0)), [last])
+
+
+def rows_of(e: Emitter, x: ir.Value, order: ir.Value) -> ir.Value:
+    n = len(shape(order)) - 1
+    return e.b.gather(x, [order], [n], batch_dims=n, in_bounds=True)
+
+
+def lu_unpack(
+    e: Emitter,
+    lu: ir.Value,
+    pivots: ir.Value,
+    unpack_data: bool = True,
+    unpack_pivots: bool = True,
+) -> list[ir.Value]:
+    none = e.full((0,), 0, dtype_of(lu))
+    lower, upper = triangles(e, lu) if unpack_data else (none, none)
+    if not unpack_pivots:
+        return [none, lower, upper]
+    order = permutation_of(e, pivots, shape(lu)[-2])
+    return [permutation_matrix(e, order, lu), lower, upper]
+
+
+def lu_solve(
+    e: Emitter,
+    lu: ir.Value,
+    pivots: ir.Value,
+    b: ir.Value,
+    *,
+    left: bool = True,
+    adjoint: bool = False,
+) -> ir.Value:
+    """a x = b, a^T x = b if `adjoint`; x a = b, x a^T = b unless `left`."""
+    transposed = adjoint == left
+    y = b if left else e.b.matrix_transpose(b)
+    outer = torch.broadcast_shapes(shape(lu)[:-2], shape(y)[:-2])
+    order = permutation_of(e, pivots, shape(lu)[-2])
+    if transposed:
+        order = inverse_of(e, order)
+    lu, y = (e.broadcast(x, (*outer, *shape(x)[-2:])) for x in (lu, y))
+    order = e.broadcast(order, (*outer, shape(order)[-1]))
+    if not transposed:
+        y = e.b.triangular_solve(lu, rows_of(e, y, order), unit=True)
+        y = e.b.triangular_solve(lu, y, upper=True)
+    else:
+        y = e.b.triangular_solve(lu, y, upper=True, transposed=True)
+        y = e.b.triangular_solve(lu, y, unit=True, transposed=True)
+        y = rows_of(e, y, order)
+    return y if left else e.b.matrix_transpose(y)
+
+
+RULES: dict[Any, Any] = {
+    aten.lu_unpack.default: lu_unpack,
+    aten.linalg_lu_solve.default: lu_solve,
+}
