@@ -31,9 +31,10 @@ class Scale:
     `poison` is zero, and NaN for a matrix with entries that are not finite.
     """
 
-    def __init__(self, x: Buffer) -> None:
+    def __init__(self, x: Buffer, lower: bool = False) -> None:
         def larger(i: ir.Value, most: ir.Value) -> list[ir.Value]:
-            return fold(0, x.columns, [most], lambda j, m: [arith.maximumf(m, math.absf(x[i, j]))])
+            end = plus(i, 1) if lower else x.columns
+            return fold(0, end, [most], lambda j, m: [arith.maximumf(m, math.absf(x[i, j]))])
 
         [most] = fold(0, x.rows, [x.number(0)], larger)
         usual = arith.andi(less(x.number(_SMALL), most), less(most, x.number(_LARGE)))
