@@ -22,7 +22,7 @@ _EPSILON = 2.0**-52
 #: The part of the largest component that decides a sign; also in dialects/pb/ops/spectral.py.
 _DECISIVE = 0.6180339887
 #: Sizes of matrices whose squares neither overflow nor underflow.
-_SMALL, _LARGE = 1e-60, 1e60
+_SMALL, _LARGE = 1e-40, 1e60
 
 
 class Scale:
@@ -181,11 +181,15 @@ def svd(
         w[i, j] = scale.divided(x[i, j])
     scale.identity(turns)
     limit = x.number(2 * _EPSILON * numbers.sqrt(columns))
+    # Shorter rows are rounding errors of a matrix of lower rank, which need not become orthogonal.
+    least = arith.mulf(scale.size, x.number(1e-30))
+    some = arith.mulf(least, least)
     sweeps = Sweeps(left)
     with sweeps.pairs(k) as (p, q):
         pp, qq, pq = (_dot(w, i, j) for i, j in ((p, p), (q, q), (p, q)))
-        norms = arith.mulf(math.sqrt(pp), math.sqrt(qq))
-        with sweeps.rotation(arith.divf(math.absf(pq), norms), limit):
+        cosine = arith.divf(math.absf(pq), arith.mulf(math.sqrt(pp), math.sqrt(qq)))
+        both = arith.andi(less(some, pp), less(some, qq))
+        with sweeps.rotation(arith.select(both, cosine, x.number(0)), limit):
             _, cosine, sine = angle(pp, qq, pq, one)
             rotate(w, p, q, cosine, sine)
             rotate(turns, p, q, cosine, sine)
@@ -193,7 +197,6 @@ def svd(
         s[0, i] = math.sqrt(_dot(w, i, i))
     sort(s, [turns, w], descending=True)
     failed = sweeps.failed(one)
-    least = arith.mulf(scale.size, x.number(1e-30))
     with loop(0, k) as i:
         norm = s[0, i]
         nothing = arith.cmpf(arith.CmpFPredicate.OLE, norm, least)

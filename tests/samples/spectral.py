@@ -86,18 +86,19 @@ def flat_eigh(x: Array) -> Sample:
     return Sample(build, function, (x,), smooth=False)
 
 
-def zero_svd(rows: int, columns: int) -> Sample:
-    """u and vh are orthonormal where all values are zero."""
+def flat_svd(x: Array) -> Sample:
+    """u and vh are orthonormal where some values, or all, are zero."""
 
     def build(b: Any, x: ir.Value) -> ir.Value:
-        u, _, vh = b.svd(b.stop_gradient(b.mul(x, b.zeros_like(x))))
-        first = b.matmul(u, u, x_transposed=True)
-        return b.add(first, b.matmul(vh, vh, y_transposed=True))
+        u, s, vh = b.svd(b.stop_gradient(x))
+        both = b.add(b.matmul(u, u, x_transposed=True), b.matmul(vh, vh, y_transposed=True))
+        return b.add(b.mul(both, both), b.as_diagonal(s))
 
     def function(x: torch.Tensor) -> torch.Tensor:
-        return 2 * torch.eye(min(rows, columns), dtype=x.dtype)
+        s = torch.linalg.svdvals(x.detach())
+        return torch.diag(s + 4)
 
-    return Sample(build, function, (normal(rows, columns),), smooth=False)
+    return Sample(build, function, (x,), smooth=False)
 
 
 def pinv(x: Array) -> Sample:
@@ -131,7 +132,8 @@ SAMPLES: dict[str, list[Sample]] = {
         svd(matrices(1, 1), "product"),
         svd(matrices(0, 2), "product"),
         svd(matrices(3, 0), "s"),
-        zero_svd(3, 2),
+        flat_svd(np.zeros((3, 2))),
+        flat_svd(np.eye(12) * (np.arange(12) == 5) / 8 + 1 / 8),  # of rank two
     ],
     "pb.pinv": [
         pinv(matrices(3, 3)),
