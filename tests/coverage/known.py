@@ -44,4 +44,19 @@ KNOWN: dict[tuple[str, str], str] = {
     ("scatter_reduce.prod", "*inf"): "torch's forward derivative of infinite products is 0",
     ("scatter_reduce.prod", "all"): "as at inf",
     ("scatter_reduce.prod", "nan"): "torch's forward derivative of an element kept is 0 at a NaN",
+    ("*polygamma*", "*"): "torch's trigamma is off by 1.5e-9 (at 1/2, where it is pi^2 / 2)",
+    ("digamma", "*"): "its derivative is trigamma: see polygamma",
+    ("lgamma", "*"): "its second derivative is trigamma: see polygamma",
+    ("mvlgamma*", "*"): "a sum of lgamma: see there",
+    ("nn.functional.max_unpool?d", "*"): (
+        "where positions repeat, torch's derivative is also that of values that are overwritten"
+    ),
+    ("nn.functional.binary_cross_entropy", "*zeros"): (
+        "torch divides by x (1 - x) kept from 0; here the derivative at 0 is the limit"
+    ),
+    ("nn.functional.binary_cross_entropy", "all"): "as at zeros",
+    ("masked.cumprod", "all"): "as cumprod",
+    ("masked.logsumexp", "1e30"): (
+        "torch's weights of equal terms are 1 each: the logarithm of their number is rounded off"
+    ),
 }
