@@ -102,7 +102,32 @@ def lu_solve(
     return y if left else e.b.matrix_transpose(y)
 
 
+def householder_product(e: Emitter, a: ir.Value, tau: ir.Value) -> ir.Value:
+    """The first columns of H_1 ... H_k, H_i = 1 - tau_i v_i v_i^T, v_i in column i of a."""
+    *outer, rows, columns = shape(a)
+    last, k = len(outer), shape(tau)[-1]
+    start, strides = [0] * (last + 2), [1] * (last + 2)
+    one = e.b.as_diagonal(e.full((*outer, columns), 1, dtype_of(a)))
+    if rows > columns:
+        one = e.b.pad(one, None, [*outer, rows, columns], start, strides)
+    if k == 0 or 0 in shape(a):
+        return one
+    reflectors = e.b.add(e.b.triangle(a, True, -1), one)
+    reflectors = e.b.slice(reflectors, start, [*outer, rows, k], strides)
+
+    def reflect(b: Any, values: list[ir.Value]) -> list[ir.Value]:
+        q, v, factor = values
+        v = b.reshape(v, (*outer, rows, 1))
+        factor = b.broadcast(factor, (*outer, rows, 1), list(range(last)))
+        change = b.matmul(b.mul(v, factor), b.matmul(v, q, x_transposed=True))
+        return [b.sub(q, change)]
+
+    slices = [e.b.move_dim(x, len(shape(x)) - 1, 0) for x in (reflectors, tau)]
+    return e.b.scan([], [one], slices, k, True, reflect)[0]
+
+
 RULES: dict[Any, Any] = {
+    aten.linalg_householder_product.default: householder_product,
     aten.lu_unpack.default: lu_unpack,
     aten.linalg_lu_solve.default: lu_solve,
 }
