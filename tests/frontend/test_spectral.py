@@ -60,3 +60,25 @@ def test_eigenvalues_read_one_triangle(triangle) -> None:
     nans = torch.where(other != 0, float("nan"), x)
     expected = torch.linalg.eigvalsh(x, UPLO=triangle)
     assert_close(pb.jit(lambda x: torch.linalg.eigvalsh(x, UPLO=triangle))(nans), expected)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_derivative_of_a_product_of_reflectors(size) -> None:
+    """Against the product written out: torch's own derivative has no digits for large vectors."""
+
+    def product(a, tau):
+        q = torch.eye(*a.shape, dtype=a.dtype)
+        for i in reversed(range(len(tau))):
+            v = torch.cat([a.new_zeros(i), a.new_ones(1), a[i + 1 :, i]])
+            q = q - tau[i] * torch.outer(v, v @ q)
+        return q
+
+    a, tau, weights = size * normal(4, 3), size * normal(2), normal(4, 3)
+
+    def gradients(grad, function):
+        return grad(lambda a, tau: (function(a, tau) * weights).sum(), (0, 1))(a, tau)
+
+    ours = gradients(pb.grad, torch.linalg.householder_product)
+    theirs = gradients(torch.func.grad, product)
+    for left, right in zip(ours, theirs, strict=True):
+        assert_close(left, right, rtol=1e-10, atol=1e-10 * right.abs().max().item())
