@@ -28,7 +28,7 @@ from . import reach, writeback
 from .capture import current
 from .guards import Plan, tensor_key
 from .imported import callable_of
-from .location import here, of_function
+from .location import Location, here, of_function
 from .program import Program
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
@@ -102,6 +102,8 @@ def prepare(
     hidden = [objects[h] if isinstance(h, int) else h for h in entry.hidden]
     as_numpy = bool(tensors) and not any(isinstance(t, torch.Tensor) for t in tensors)
     traced = entry.traced
+    if traced.reads_memory is not None:
+        _check_memory([*tensors, *hidden], traced.reads_memory)
     given = [*tensors, *hidden, *([_new_key(as_numpy)] if traced.draws else [])]
     return Prepared(entry.program, given, as_numpy, traced.result, traced.writes)
 
@@ -110,6 +112,21 @@ def _new_key(as_numpy: bool) -> Any:
     """The key of one call, from torch's default generator."""
     key = torch.empty((), dtype=torch.int64).random_()
     return key.numpy() if as_numpy else key
+
+
+def _check_memory(tensors: Sequence[Any], location: Location) -> None:
+    """as_strided reads the memory of a tensor, which compiled code knows as contiguous only."""
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and (
+            tensor.storage_offset() or not tensor.is_contiguous()
+        ):
+            raise CaptureError(
+                "as_strided is used here, and an argument or captured tensor is a view or not "
+                "contiguous",
+                location.place,
+                location.notes(),
+                "pass .clone(memory_format=torch.contiguous_format), or index instead",
+            )
 
 
 def signature_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:

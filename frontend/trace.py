@@ -21,7 +21,7 @@ from .aten.emitter import supported
 from .capture import Recorder
 from .graph import Graph, Value, dtype_name
 from .guards import same
-from .location import of_function
+from .location import Location, of_function
 from .state import Cell, Hidden, View, Write, graph_name
 from .writeback import WriteBack
 
@@ -62,6 +62,7 @@ class Traced:
     out_spec: TreeSpec
     out_leaves: list[Any]  # a Value for tensors, otherwise the plain value itself
     writes: list[WriteBack]  # the last outputs: new values of inputs of the graph
+    reads_memory: Location | None  # where as_strided takes inputs to be contiguous
 
     def result(self, tensors: Sequence[Any]) -> Any:
         """The function's result around the tensors a compiled call returned."""
@@ -140,7 +141,8 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         grad_enabled,
     )
     writes = [WriteBack(w.input, w.unseen) for w in written if w.input is not None]
-    return Traced(graph, len(inputs), hidden, bool(key), out_spec, out_leaves, writes)
+    memory = recorder.reads_memory
+    return Traced(graph, len(inputs), hidden, bool(key), out_spec, out_leaves, writes, memory)
 
 
 def names_of_tensors(leaves: Sequence[Any], names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 
 from . import forbidden
 from .graph import StopGradient, Value
+from .location import Location
 from .samplers import COMPOSITIONS
 from .state import Cell, Frame, View, Write, leaves_of, same_view
 from .views import IN_PLACE_VIEWS, VIEWS, Link
@@ -30,15 +31,22 @@ class Writes(_Base):
     """The part of the recorder that knows which tensors share elements."""
 
     writing: Any = None  # the in-place call being recorded, for errors
+    reads_memory: Location | None = None  # of an as_strided of a tensor from outside
 
     def view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self.run_fake(func, args, kwargs)
         base, outs = args[0], leaves_of(result)
         self.read(base)
         parent = self.states[id(base)]
-        for out, (target, extra) in zip(
-            outs, VIEWS[func](base, outs, *args[1:], **kwargs), strict=True
-        ):
+        try:
+            links = VIEWS[func](base, outs, *args[1:], **kwargs)
+        except NotImplementedError as error:
+            raise self.error(str(error), help="copy the tensor with .contiguous() first") from None
+        if func is aten.as_strided.default:
+            cell = parent.base if isinstance(parent, View) else parent
+            if cell.origin is not None:  # what is read depends on how the caller's tensor lies
+                self.reads_memory = self.location()
+        for out, (target, extra) in zip(outs, links, strict=True):
             if out is base:
                 continue
             link = Link(target, extra, self.location(), torch.is_grad_enabled())

@@ -365,3 +365,13 @@ def test_refused(name):
         call(x)
     assert_close(x.detach(), torch.ones(3))
     assert_close(SHARED, torch.zeros(3))
+
+
+def test_as_strided_does_not_guess_how_an_argument_lies() -> None:
+    """Compiled code sees arguments as contiguous; torch's as_strided reads their memory."""
+    function = pb.jit(lambda x: torch.as_strided(x, (2, 2), (1, 2), 0) * 2)
+    x = torch.arange(8.0)
+    torch.testing.assert_close(function(x), torch.as_strided(x, (2, 2), (1, 2), 0) * 2)
+    for view in (torch.arange(9.0)[1:], torch.arange(16.0)[::2]):
+        with pytest.raises(pb.CaptureError, match="not contiguous"):
+            function(view)
