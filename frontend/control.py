@@ -55,7 +55,8 @@ def scan(
     if recorder is None:
 
         def record(recorder: Recorder, args: tuple[Any, ...], _: Any) -> Any:
-            return record_scan(recorder, f, *args, length, reverse)
+            init, xs = args
+            return record_scan(recorder, f, init, xs, length, reverse)
 
         return _run("scan", f, (length, reverse), record, init, xs)
     return record_scan(recorder, f, init, xs, length, reverse)
@@ -75,7 +76,8 @@ def while_loop(
     if recorder is None:
 
         def record(recorder: Recorder, args: tuple[Any, ...], _: Any) -> Any:
-            return record_while(recorder, cond_fn, *args, max_steps)
+            body_fn, carried = args
+            return record_while(recorder, cond_fn, body_fn, carried, max_steps)
 
         return _run("while_loop", cond_fn, (max_steps,), record, body_fn, carried)
     return record_while(recorder, cond_fn, body_fn, carried, max_steps)

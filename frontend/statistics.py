@@ -30,18 +30,16 @@ def cov(
         raise RuntimeError("cov(): expected weights to be 1-dimensional, one for each observation")
     given = [torch.where(w < 0, float("nan"), w) for w in given]
     rows = rows.to(kind)
+    weights = None
     if given:
         weights = given[0] * given[1] if len(given) == 2 else given[0]
-        total = weights.sum()
-        weighted = rows * weights
-    else:
-        total = rows.new_full((), rows.shape[1])
-        weighted = rows
+    total = rows.new_full((), rows.shape[1]) if weights is None else weights.sum()
     norm = total - correction
-    if aweights is not None and correction:
+    if aweights is not None and weights is not None and correction:
         norm = total - correction * (weights * given[-1]).sum() / total
+    weighted = rows if weights is None else rows * weights
     rows = rows - (weighted.sum(1) / total).unsqueeze(1)
-    product = rows @ (rows * weights if given else rows).mT
+    product = rows @ (rows if weights is None else rows * weights).mT
     return (product / torch.where(norm <= 0, 0, norm)).squeeze()
 
 

@@ -7,6 +7,8 @@ is to nearest even; a NaN stays one.
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlir import ir
 from mlir.dialects import arith
 
@@ -29,7 +31,7 @@ class _Bits:
 
     def number(self, value: int) -> ir.Value:
         scalar = ir.IntegerType.get_signless(32)
-        attribute = ir.IntegerAttr.get(scalar, value - (value >> 31 << 32))
+        attribute: Any = ir.IntegerAttr.get(scalar, value - (value >> 31 << 32))
         if self._shape is not None:
             attribute = ir.DenseElementsAttr.get_splat(self.i32, attribute)
         return arith.ConstantOp(self.i32, attribute).result

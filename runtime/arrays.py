@@ -91,7 +91,7 @@ def to_numpy(output: Any) -> np.ndarray[Any, Any]:
     if not is_torch(output) or output.dtype is not sys.modules["torch"].bfloat16:
         return np.asarray(output)
     try:
-        from ml_dtypes import bfloat16
+        from ml_dtypes import bfloat16  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("numpy has no bfloat16: install ml_dtypes") from None
     return output.view(sys.modules["torch"].int16).numpy().view(bfloat16)

@@ -300,7 +300,7 @@ def matrix_exp(e: Emitter, a: ir.Value) -> ir.Value:
     [result] = e.b.cond(
         large,
         [result, norm],
-        lambda b, values: [squared(b, *values, _HALVINGS, _MORE)],
+        lambda b, values: [squared(b, values[0], values[1], _HALVINGS, _MORE)],
         lambda b, values: [values[0]],
     )
     return result

@@ -12,7 +12,7 @@ from mlir.dialects import func
 
 from ..builder import Builder
 from ..opdef import Op
-from ..types import element_type, is_half, tensor
+from ..types import element_type, is_half, shape, tensor
 from . import functions
 
 
@@ -49,7 +49,7 @@ def _compute_wide(op: Op, wide: dict[ir.Value, ir.Value]) -> None:
     old = op.operation
     new = ir.Operation.create(
         old.name,
-        results=[tensor(r.type.shape, f32) if _half(r) else r.type for r in old.results],
+        results=[tensor(shape(r), f32) if _half(r) else r.type for r in old.results],
         operands=operands,
         attributes=dict(old.attributes.items()),
         loc=op.location,
