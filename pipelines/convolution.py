@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mlir import ir
 
-from ..dialects.pb.build.convolution import Relation
+from ..dialects.pb.builders.convolution import Relation
 from .affine import Index, dim, fixed
 from .correlation import Correlation
 from .image import Image, fitted

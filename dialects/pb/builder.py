@@ -6,16 +6,16 @@ A symbolic ZERO goes through linear ops without leaving a trace: `mul(ZERO, y)` 
 
 from __future__ import annotations
 
-from .build.contraction import Contraction
-from .build.control import Control
-from .build.convolution import Convolution
-from .build.elementwise import Elementwise
-from .build.functional import Functional
-from .build.functions import Functions
-from .build.indexing import Indexing
-from .build.linalg import Linalg
-from .build.random import Random
-from .build.structure import Structure
+from .builders.contraction import Contraction
+from .builders.control import Control
+from .builders.convolution import Convolution
+from .builders.elementwise import Elementwise
+from .builders.functional import Functional
+from .builders.functions import Functions
+from .builders.indexing import Indexing
+from .builders.linalg import Linalg
+from .builders.random import Random
+from .builders.structure import Structure
 
 
 class Builder(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from ...dialects.pb.build.convolution import Relation
+from ...dialects.pb.builders.convolution import Relation
 from .emitter import Emitter, shape
 
 aten = torch.ops.aten

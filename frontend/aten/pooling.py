@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mlir import ir
 
-from ...dialects.pb.build.convolution import Relation
+from ...dialects.pb.builders.convolution import Relation
 from .convolution import each
 from .emitter import Emitter, count, dtype_of, shape
 from .shape import take

@@ -73,7 +73,7 @@ def test_transforms_that_are_refused(text, file):
 BAD_ARGUMENTS = {
     "y=f32[3]": "the function takes params, x, n",
     "x=f32[B,3]": "symbolic",
-    "x=f16[3]": "neither a tensor nor a Python value",
+    "x=f8[3]": "neither a tensor nor a Python value",
     "x=word": "quotes",
     "x": "not of the form",
     "x.=3": "cannot read",

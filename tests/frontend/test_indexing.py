@@ -388,3 +388,10 @@ def test_many_positions():
 def test_shapes_that_depend_on_values(call):
     with pytest.raises(pb.PullbackError, match=r"help|torch\.where"):
         pb.jit(call)(X)
+
+
+def test_writing_into_nothing() -> None:
+    """index_fill of a tensor without elements is that tensor, as in torch."""
+    index = torch.tensor([1, 0])
+    found = pb.jit(lambda x: x.index_fill(-1, index, 0.5))(torch.ones(0, 2)[:, :2])
+    assert found.shape == (0, 2)

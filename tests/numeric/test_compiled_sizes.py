@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlir import ir
-from pullback.dialects.pb.build.convolution import Relation
+from pullback.dialects.pb.builders.convolution import Relation
 
 from ..op_samples import normal
 from .checks import TOLERANCE

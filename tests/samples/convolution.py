@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pullback.dialects.pb.build.convolution import Relation
+from pullback.dialects.pb.builders.convolution import Relation
 
 from .making import Array, Sample, integers, normal
 

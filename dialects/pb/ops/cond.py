@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..build.control import Emit, types_of
+from ..builders.control import Emit, types_of
 from ..families import at_dim, splat
 from ..interpret import evaluate_block
 from ..opdef import Batched, Tangent, register

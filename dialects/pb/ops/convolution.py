@@ -10,7 +10,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..build.convolution import Relation
+from ..builders.convolution import Relation
 from ..families import Bilinear
 from ..opdef import Batched, Tangent, register
 from ..types import rank, shape, size

@@ -15,7 +15,7 @@ from mlir import ir
 from ...diagnostics import user_location
 from ...errors import NotDifferentiableError
 from .. import _pb_ops_gen as gen
-from ..build.control import types_of
+from ..builders.control import types_of
 from ..families import at_dim, splat
 from ..interpret import evaluate_block
 from ..opdef import Batched, Tangent, register

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
-
 from .creation import Creation
 
 Shape = Sequence[int]
 
 
 class Functional(Creation):
-
     def stop_gradient(self, x: ir.Value, reverse_only: bool = False) -> ir.Value:
         return self._make(gen.StopGradientOp, x, reverse_only=reverse_only or None)
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
-
+from ..opdef import ZERO
+from ..types import element_type, rank, shape, with_shape
 from .creation import Creation
 
 Shape = Sequence[int]
 
 
 class Structure(Creation):
-
     def broadcast(self, x: Any, dims: Shape, at: Sequence[int]) -> Any:
         """`x` in shape `dims`, its dimension i becoming dimension at[i]."""
         if x is ZERO or (len(at) == len(dims) and tuple(at) == tuple(range(len(dims)))):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
 from ..opdef import ZERO, Tangent
-from ..types import element_type, rank, shape
+from ..types import rank, shape
 from .contraction import Contraction
 from .elementwise import Elementwise
 from .structure import Structure

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
-
+from ..opdef import ZERO
+from ..types import shape
 from .creation import Creation
 
 Shape = Sequence[int]
 
 
 class Indexing(Creation):
-
     def gather(
         self,
         x: Any,
@@ -82,6 +79,8 @@ class Indexing(Creation):
         batch_dims: int,
         in_bounds: bool,
     ) -> ir.Value:
+        if 0 in shape(x):
+            return x  # nothing to write to; a bad index is the business of check_index
         return self._make(
             op,
             x,
@@ -98,6 +97,7 @@ class Indexing(Creation):
     def argsort(self, x: ir.Value, dim: int, descending: bool = False) -> ir.Value:
         """i64 positions along `dim`, stable, NaN as the largest."""
         return self._make(gen.ArgsortOp, x, dim, descending=descending or None)
+
     def check(self, good: ir.Value, message: str) -> None:
         """The error `message` ("Kind: text") of the call unless all of `good` is true."""
         gen.CheckOp(good, message, loc=self.location, ip=self.ip)

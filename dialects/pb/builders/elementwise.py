@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
 from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, rank, shape, tensor, with_shape
-
+from ..types import element_type, shape, tensor
 from .creation import Creation
 
 Shape = Sequence[int]
 
 
 class Elementwise(Creation):
-
     def add(self, x: Tangent, y: Tangent) -> Any:
         if x is ZERO:
             return y

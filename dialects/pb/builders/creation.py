@@ -9,9 +9,7 @@ import numpy as np
 from mlir import ir
 
 from .. import _pb_ops_gen as gen
-from ..opdef import ZERO, Tangent
-from ..types import DTYPES, element_type, is_half, rank, rounded, shape, tensor, with_shape
-
+from ..types import DTYPES, is_half, rounded, tensor
 
 Shape = Sequence[int]
 
