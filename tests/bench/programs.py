@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ class Bench:
     inputs: tuple[Array, ...]
     #: Largest relative error against the f64 result, of the scale of each output.
     tolerance: float = 1e-4
-    notes: str = field(default="")
 
 
 PROGRAMS: dict[str, Bench] = {}

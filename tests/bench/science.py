@@ -98,7 +98,7 @@ add(
 )
 
 
-def _projection(np_: Any, stack: Callable[..., Any], cross: Callable[..., Any]) -> Any:
+def _projection(np_: Any, cross: Callable[..., Any]) -> Any:
     """A point seen by a camera of rotation vector, translation and two distortions (BAL)."""
 
     def project(camera: Any, point: Any) -> Any:
@@ -134,7 +134,7 @@ def _cross(stack: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _bundle(transforms: Any, np_: Any) -> Callable[..., Any]:
-    project = _projection(np_, np_.stack, _cross(np_.stack))
+    project = _projection(np_, _cross(np_.stack))
     return transforms.vmap(transforms.jacfwd(project, argnums=(0, 1)))
 
 
