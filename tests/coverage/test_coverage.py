@@ -26,6 +26,7 @@ FOUND = (
     "nextafter",
     "lerp",
     "nn.functional.hardswish",
+    "nn.functional.dropout",
 )
 
 
@@ -60,6 +61,14 @@ def test_unexpected_exceptions_are_crashes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(worker.pullback, "jit", jit)
     result = worker.examine("sin", "f64", 1, lambda text: None)
     assert set(result["forms"].values()) == {"crash"}
+
+
+@pytest.mark.parametrize(
+    ("name", "random"), [("bernoulli", True), ("normal.in_place", True), ("sin", False)]
+)
+def test_random_functions_are_seen(name: str, random: bool) -> None:
+    case = next(cases(operators()[name], torch.float32, 1))
+    assert prepare(case) and case.random is random
 
 
 def test_page() -> None:
