@@ -67,9 +67,12 @@ def embedding_bag(
     if mode == MAX:
         result = _largest(e, rows, bag, wide, bags)
     else:
-        if per_sample_weights is not None:
-            rows = e.b.mul(rows, e.b.broadcast(per_sample_weights, shape(rows), [0]))
         rows = e.b.select(wide, rows, e.like(rows, 0))
+        if per_sample_weights is not None:
+            # The weight of padding is not read: it may be infinite, and would meet a zero.
+            zero = e.like(per_sample_weights, 0)
+            weights = e.b.select(used, per_sample_weights, zero)
+            rows = e.b.mul(rows, e.b.broadcast(weights, shape(rows), [0]))
         zeros = e.full((bags, width), 0, dtype_of(rows))
         result = e.b.scatter_add(zeros, rows, [bag], [0], in_bounds=True)
     if mode == MEAN:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mlir import ir
 
-from .activation import relu
+from .activation import positive
 from .emitter import Emitter, count, shape
 
 aten = torch.ops.aten
@@ -54,6 +54,11 @@ def _one_hot(e: Emitter, index: ir.Value, classes: int) -> ir.Value:
     return e.b.compare("eq", grid, e.b.broadcast(index, dims, list(range(len(dims) - 1))))
 
 
+def _over(e: Emitter, x: ir.Value) -> ir.Value:
+    """What is above zero; torch leaves out a NaN, as from two equal infinities."""
+    return e.b.select(positive(e, x), x, e.like(x, 0))
+
+
 def _sum_where(e: Emitter, mask: ir.Value, x: ir.Value, dim: int) -> ir.Value:
     return e.b.reduce_sum(e.b.select(mask, x, e.like(x, 0)), [dim])
 
@@ -73,7 +78,7 @@ def multi_margin(
     target = e.b.check_index(target, classes, _MESSAGE, wrap=False)
     mine = _one_hot(e, target, classes)
     own = e.b.broadcast(_sum_where(e, mine, x, 1), rows, [0])
-    over = relu(e, e.b.add(e.b.sub(e.like(x, margin), own), x))
+    over = _over(e, e.b.add(e.b.sub(e.like(x, margin), own), x))
     over = e.b.mul(over, over) if p == 2 else over
     losses = _sum_where(e, e.b.compare("eq", mine, e.like(mine, 0)), over, 1)
     if weight is not None:
@@ -98,7 +103,7 @@ def multilabel_margin(
     is_label = e.b.reduce_sum(named, [1])
     spread = e.b.broadcast(x, cube, [0, 2])
     own = e.b.broadcast(_sum_where(e, named, spread, 2), cube, [0, 1])
-    over = relu(e, e.b.add(e.b.sub(e.like(own, 1), own), spread))
+    over = _over(e, e.b.add(e.b.sub(e.like(own, 1), own), spread))
     others = e.b.compare("eq", is_label, e.like(is_label, 0))
     counted = e.b.mul(e.b.broadcast(valid, cube, [0, 1]), e.b.broadcast(others, cube, [0, 2]))
     losses = e.b.reduce_sum(e.b.select(counted, over, e.like(over, 0)), [1, 2])

@@ -172,6 +172,8 @@ def deviation_and_mean(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -
 def p_norm(e: Emitter, x: ir.Value, p: float, dims: list[int]) -> ir.Value:
     """(sum |x|^p)^(1/p) and its limits; derivative 0 for elements, and for norms, that are 0."""
     if p == 2:
+        if count([shape(x)[d] for d in dims]) == 1:  # its square may be infinite
+            return e.b.reduce_sum(absolute(e, x), dims)
         return safe_sqrt(e, e.b.reduce_sum(e.b.mul(x, x), dims))
     size = absolute(e, x)
     if p == 1:

@@ -31,11 +31,23 @@ def _scaled(e: Emitter, x: ir.Value, size: int, corners: bool) -> ir.Value:
     return e.b.div(e.b.sub(e.b.mul(e.b.add(x, one), e.like(x, size)), one), e.like(x, 2))
 
 
-def _clipped(e: Emitter, x: ir.Value, size: int) -> ir.Value:
-    """Derivative 0 at both edges and beyond; NaN becomes 0."""
+def _clipped(e: Emitter, x: ir.Value, size: int, volume: bool) -> ir.Value:
+    """Derivative 0 at both edges and beyond; as in torch NaN is an edge, in a volume the last."""
     zero, last = e.like(x, 0), e.like(x, size - 1)
+    if volume:
+        above = e.b.select(e.b.compare("le", x, zero), zero, x)
+        return e.b.select(e.b.compare("lt", x, last), above, last)
     below = e.b.select(e.b.compare("ge", x, last), last, x)
     return e.b.select(e.b.compare("gt", x, zero), below, zero)
+
+
+def _near(e: Emitter, x: ir.Value, size: int) -> ir.Value:
+    """A place from which no element is read becomes a finite one, also NaN: no weight is NaN."""
+    known = e.b.mul(
+        e.b.compare("ge", x, e.like(x, -1)),
+        e.b.compare("lt", x, e.like(x, size)),
+    )
+    return e.b.select(known, x, e.like(x, -2))
 
 
 def _reflected(e: Emitter, x: ir.Value, size: int, corners: bool) -> ir.Value:
@@ -54,12 +66,14 @@ def _reflected(e: Emitter, x: ir.Value, size: int, corners: bool) -> ir.Value:
     return e.b.select(even, e.b.add(rest, e.like(x, low)), back)
 
 
-def _inside(e: Emitter, x: ir.Value, size: int, padding: int, corners: bool) -> ir.Value:
+def _inside(
+    e: Emitter, x: ir.Value, size: int, padding: int, corners: bool, volume: bool = False
+) -> ir.Value:
     if padding == _ZEROS:
-        return x
+        return _near(e, x, size) if volume else x
     if padding == _REFLECTION:
         x = _reflected(e, x, size, corners)
-    return _clipped(e, x, size)
+    return _clipped(e, x, size, volume)
 
 
 def _read(e: Emitter, x: ir.Value, places: list[ir.Value]) -> ir.Value:
@@ -152,7 +166,7 @@ def grid_sample(
         part = e.b.slice(grid, offsets, sizes, [1] * (last + 1))
         place = _scaled(e, e.b.reshape(part, sizes[:last]), shape(x)[2 + d], corners)
         if mode != _BICUBIC:
-            place = _inside(e, place, shape(x)[2 + d], padding, corners)
+            place = _inside(e, place, shape(x)[2 + d], padding, corners, spatial == 3)
         places.append(place)
     if 0 in shape(x)[2:]:
         raise NotImplementedError("grid_sample of an image without elements")

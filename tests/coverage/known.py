@@ -59,4 +59,17 @@ KNOWN: dict[tuple[str, str], str] = {
     ("masked.logsumexp", "1e30"): (
         "torch's weights of equal terms are 1 each: the logarithm of their number is rounded off"
     ),
+    ("nn.functional.grid_sample", "1e30"): (
+        "the rounding of a reflected place is wider than the image; "
+        "torch's second derivatives of bicubic reach 1e91"
+    ),
+    ("nn.functional.grid_sample", "all"): "as at 1e30; 1e30 times weights that sum to rounding",
+    ("grid_sampler_2d", "1e30"): "the rounding of a reflected place is wider than the image",
+    ("grid_sampler_2d", "all"): "as at 1e30",
+    ("nn.functional.grid_sample", "*inf"): "as at NaN: a reflected infinity is one",
+    ("nn.functional.grid_sample", "nan"): (
+        "in a volume torch reads the last element there, but gives it no derivative"
+    ),
+    ("grid_sampler_3d", "nan"): "as grid_sample",
+    ("grid_sampler_3d", "all"): "as grid_sample",
 }

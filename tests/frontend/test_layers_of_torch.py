@@ -186,3 +186,31 @@ def test_the_fast_path_of_a_transformer_is_not_taken(batch_first):
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.testing.assert_close(pb.jit(lambda x: encoder(x))(x), encoder(x))
     assert torch.backends.mha.get_fastpath_enabled() == enabled
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), -1.0, 3.0, 1e30])
+def test_places_outside_of_a_volume(padding, value):
+    image = torch.arange(1.0, 13.0, dtype=torch.float64).reshape(1, 1, 2, 3, 2)
+    grid = torch.tensor([[0.25, -0.5, value], [value, 0.1, 0.2]], dtype=torch.float64)
+
+    def read(image, grid):
+        return F.grid_sample(image, grid.reshape(1, 1, 1, 2, 3), padding_mode=padding).sum()
+
+    torch.testing.assert_close(pb.jit(read)(image, grid), read(image, grid))
+    ours, torchs = (t.grad(read, (0, 1))(image, grid) for t in (pb, tf))
+    if padding == "zeros" or value == value:  # torch's derivative there is not that of its value
+        torch.testing.assert_close(ours, torchs)
+
+
+def test_weight_of_padding_is_not_read():
+    weights = torch.tensor([1.0, -float("inf"), 2.0], dtype=torch.float64)
+
+    def bags(w, v):
+        return F.embedding_bag(
+            torch.tensor([0, 1, 2]), w, torch.tensor([0, 2]), None, 2.0, False, "sum", False, v,
+            padding_idx=1,
+        ).sum()  # fmt: skip
+
+    table = normal(4, 3)
+    same(pb.grad(bags, (0, 1))(table, weights), tf.grad(bags, (0, 1))(table, weights))

@@ -182,6 +182,27 @@ def test_margin_losses_of_one_number():
         assert_close(ours, function(x, target))
 
 
+@pytest.mark.parametrize("p", [1, 2])
+def test_margin_losses_leave_out_nan(p):
+    nan, inf = float("nan"), float("inf")
+    x = torch.tensor([[0.5, nan, -1.0], [inf, inf, 0.25], [nan, 0.5, 2.0]], dtype=D)
+    label, labels = torch.tensor([0, 1, 0]), torch.tensor([[0, -1, 1], [1, 2, -1], [2, -1, -1]])
+    for function in (
+        lambda x: F.multi_margin_loss(x, label, p=p, reduction="none"),
+        lambda x: F.multilabel_margin_loss(x, labels, reduction="none"),
+    ):
+        ours, pull = pb.vjp(function, x)
+        expected, torchs = tf.vjp(function, x)
+        assert_close(ours, expected, equal_nan=True)
+        assert_close(pull(torch.ones(3, dtype=D)), torchs(torch.ones(3, dtype=D)), equal_nan=True)
+
+
+def test_distance_of_large_numbers():
+    x, y = torch.tensor(1e30), torch.tensor(-1e29)
+    assert_close(pb.jit(torch.dist)(x, y), torch.dist(x, y))
+    assert_close(pb.grad(torch.dist)(x, y), tf.grad(torch.dist)(x, y))
+
+
 def test_limits_of_losses_and_partial_sums():
     ends = torch.tensor([0.0, 1.0, 0.5, 1e-30], dtype=D)
     other = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=D)
