@@ -10,12 +10,12 @@ from .builders import walk
 from .stages import run_passes
 
 # No CSE before this: it would merge buffers that must stay apart, and copies would follow.
-_PASSES = "eliminate-empty-tensors,one-shot-bufferize{buffer-alignment=64},canonicalize"
+PASSES = "eliminate-empty-tensors,one-shot-bufferize{buffer-alignment=64},canonicalize"
 
 
 def run(module: ir.Module) -> int:
     """Returns the size of the workspace in bytes."""
-    run_passes(module, _PASSES)
+    run_passes(module, PASSES)
     with module.context:
         _replace_strided_copies(module)
     workspace = plan_memory.run(module)

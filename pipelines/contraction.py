@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .lowering import Lowering
 
 DimPair = tuple[Sequence[int], Sequence[int]]
-#: From this many products on, a schedule is worth its compile time.
-_LARGE = 1 << 15
 
 
 def contraction(lowering: Lowering, x: Node, y: Node, batch: DimPair, contract: DimPair) -> Node:
@@ -29,7 +27,8 @@ def contraction(lowering: Lowering, x: Node, y: Node, batch: DimPair, contract: 
     n = _size(y, free[1])
     volume = _size(x, batch[0]) * m * n * k
     floats = isinstance(x.element, ir.FloatType)
-    if floats and volume >= _LARGE and m >= 4 and n >= 2 and k >= 8:
+    large = lowering.large_product is not None and volume >= lowering.large_product
+    if floats and large and m >= 4 and n >= 2 and k >= 8:
         return _blocked(lowering, x, y, batch, contract, free)
     return _product_sum(lowering, x, y, batch, contract, free)
 

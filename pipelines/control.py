@@ -87,7 +87,7 @@ class Body:
                 continue
             if carried is None or _may_overwrite(fusion, origin, carried, results):
                 direct[origin] = place
-        inner = Emission(fusion, emission.scalars, direct)
+        inner = type(emission)(fusion, emission.scalars, direct)
         inner.run()
         copies = []
         arguments = set(self.arguments)

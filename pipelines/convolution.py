@@ -27,8 +27,6 @@ from .windows import Windows
 if TYPE_CHECKING:
     from .lowering import Lowering
 
-#: From this many products on, a schedule is worth its compile time.
-_LARGE = 1 << 15
 #: The largest unfolded image, in elements.
 _UNFOLDED = 1 << 24
 #: More phases than this cost more in code than the zeros between elements cost in time.
@@ -157,7 +155,9 @@ def _unit_image(
     depth = x.shape[2]
     taps, results = math.prod(w.shape[3:]), math.prod(shape[3:])
     floats = isinstance(x.element, ir.FloatType)
-    if floats and shape[3:] and n * g * features * depth * taps * results >= _LARGE:
+    volume = n * g * features * depth * taps * results
+    large = lowering.large_product is not None and volume >= lowering.large_product
+    if floats and shape[3:] and large:
         element = x.element
         assert isinstance(element, ir.FloatType)
         blocking = Blocking.of(lowering.vector_bytes, element.width // 8)

@@ -16,7 +16,7 @@ from .outline import INTERNAL
 from .stages import run_passes
 
 _TO_LOOPS = "func.func(convert-linalg-to-loops),canonicalize"
-_TO_LLVM = (
+TO_LLVM = (
     "canonicalize,expand-strided-metadata,lower-affine,"
     "convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,"
     "convert-func-to-llvm{use-bare-ptr-memref-call-conv=true},convert-arith-to-llvm,"
@@ -34,7 +34,7 @@ def run(module: ir.Module, math: MathLibrary, entry_text: Callable[[bool], str])
         for op in module.body.operations:
             if isinstance(op, func.FuncOp) and not op.is_external:
                 op.attributes["llvm.linkage"] = internal
-    run_passes(module, _TO_LLVM)
+    run_passes(module, TO_LLVM)
     for loop in shared:
         entry.add(module, parallel.text(loop))
     entry.add(module, entry_text(bool(shared)))

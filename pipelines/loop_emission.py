@@ -219,8 +219,7 @@ class Emission:
             ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps]),
             ir.ArrayAttr.get([self._reduction if d in reduced else self._parallel for d in kept]),
         )
-        if sizes := _tiles(domain, accesses):
-            generic.operation.attributes[TILES] = ir.DenseI64ArrayAttr.get(sizes)
+        self._mark(generic, step, domain, accesses)
         arguments = [element_type(value) for value in (*inputs, *starts)]
         block = generic.regions[0].blocks.append(
             *arguments, arg_locs=[step.members[0].location] * len(arguments)
@@ -234,6 +233,13 @@ class Emission:
             self._tensors[node, access.shape] = result
             if access.shape != node.shape:
                 self._tensors[node, node.shape] = reshaped(result, node.shape)
+
+    def _mark(
+        self, generic: linalg.GenericOp, step: Step, domain: Shape, accesses: Sequence[Access]
+    ) -> None:
+        """Attributes for the stages after this one."""
+        if sizes := _tiles(domain, accesses):
+            generic.operation.attributes[TILES] = ir.DenseI64ArrayAttr.get(sizes)
 
     def _start(self, node: Node, destination: ir.Value) -> ir.Value:
         if not isinstance(node, Reduction):

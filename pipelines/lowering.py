@@ -51,6 +51,11 @@ MAXIMUM = Monoid("maximum", _lowest, lambda m, x, y: m.maximum(x, y))
 class Lowering(Errors, LinalgLowering):
     """The graph of one function, built op by op."""
 
+    #: What emits the graph.
+    emission: type[Emission] = Emission
+    #: From this many products on, a schedule is worth its compile time; None: never.
+    large_product: int | None = 1 << 15
+
     def __init__(self, vector_bytes: int, errors: list[ErrorSite] | None = None) -> None:
         self.vector_bytes = vector_bytes
         self.graph = Graph()
@@ -116,7 +121,7 @@ class Lowering(Errors, LinalgLowering):
 
     def nested(self) -> Lowering:
         """For the body of a loop or branch: a graph of its own, errors numbered with ours."""
-        return Lowering(self.vector_bytes, self.errors)
+        return type(self)(self.vector_bytes, self.errors)
 
     def in_memory(
         self,

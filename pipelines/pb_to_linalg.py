@@ -18,7 +18,7 @@ from ..dialects.errors import InternalError
 from ..dialects.pb.types import element_type, shape
 from .control import lower_block
 from .fusion import Fusion
-from .loop_emission import Emission, in_memory, tensor_of
+from .loop_emission import in_memory, tensor_of
 from .loop_graph import Node, Reshaped
 from .lowering import ErrorSite, Lowering
 from .math_library import MathLibrary
@@ -35,7 +35,7 @@ class Lowered:
     cost: dict[str, int]
 
 
-def run(module: ir.Module, vector_bytes: int) -> Lowered:
+def run(module: ir.Module, vector_bytes: int, target: type[Lowering] = Lowering) -> Lowered:
     functions = {
         ir.StringAttr(op.attributes["sym_name"]).value: op for op in module.body.operations
     }
@@ -49,7 +49,7 @@ def run(module: ir.Module, vector_bytes: int) -> Lowered:
         function, memrefs = _declare(module, [*block.arguments, *returned])
         body = function.entry_block
         with ir.InsertionPoint(body):
-            lowering = Lowering(vector_bytes)
+            lowering = target(vector_bytes)
             count = len(block.arguments)
             nodes = _inputs(lowering, memrefs[:count], block.arguments)
             results = lower_block(lowering, block, nodes)
@@ -135,7 +135,7 @@ def _emit(
         origin = _origin(node)
         if output is not None and origin in fusion.step_of:
             direct.setdefault(origin, output)
-    emission = Emission(fusion, scalars, direct)
+    emission = lowering.emission(fusion, scalars, direct)
     emission.run()
     for node, output in zip(results, outputs, strict=True):
         if output is not None and direct.get(_origin(node)) is not output:

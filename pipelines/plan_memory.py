@@ -68,7 +68,7 @@ def run(module: ir.Module) -> int:
     block = main.regions[0].blocks[0]
     with module.context, main.location:
         _hoist(block)
-        _compute_in_place(block)
+        compute_in_place(block)
         position = _positions(block)
         buffers = {}
         for op in block.operations:
@@ -104,7 +104,7 @@ def _positions(block: ir.Block) -> dict[ir.Operation, int]:
     return {op.operation: number for number, op in enumerate(block.operations)}
 
 
-def _compute_in_place(block: ir.Block) -> None:
+def compute_in_place(block: ir.Block) -> None:
     """An elementwise loop that reads a buffer for the last time may write its result there."""
     operations = list(block.operations)
     position = _positions(block)

@@ -1,0 +1,112 @@
+"""Kernels while they are part of @main: a `gpu.launch`, its threads, and what they share.
+
+Stage `kernels` writes these; outline.py makes functions of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mlir import ir
+from mlir.dialects import arith, gpu, memref, scf
+
+from ..builders import block_of, index_constant
+from ..scalars import constant, width
+
+WARP = 32
+BLOCK = 256
+#: On a launch: the name of the kernel.
+NAME = "kernel"
+_SHARED = "#gpu.address_space<workgroup>"
+
+
+class Threads:
+    """The threads of one launch, at the insertion point of its body."""
+
+    def __init__(self, grid: int, block: int) -> None:
+        self.grid, self.block = grid, block
+        self.block_id = gpu.block_id(gpu.Dimension.x, upper_bound=grid)
+        self.thread_id = gpu.thread_id(gpu.Dimension.x, upper_bound=block)
+
+    def flat(self) -> ir.Value:
+        """The number of this thread in the grid."""
+        first = arith.muli(self.block_id, index_constant(self.block))
+        return arith.addi(first, self.thread_id)
+
+    def barrier(self) -> None:
+        gpu.barrier()
+
+    def shared(self, shape: Sequence[int], element: ir.Type) -> ir.Value:
+        """Memory of the block."""
+        space = ir.Attribute.parse(_SHARED)
+        type_ = ir.MemRefType.get(list(shape), element, memory_space=space)
+        return memref.alloca(type_, [], [])
+
+    def across(self, value: ir.Value, distance: int) -> ir.Value:
+        """The value of the thread whose lane differs in this bit."""
+        bits = width(value.type)
+        if bits in (32, 64):
+            return self._shuffled(value, distance)
+        carrier = ir.IntegerType.get_signless(32)
+        return arith.trunci(value.type, self._shuffled(arith.extui(carrier, value), distance))
+
+    def _shuffled(self, value: ir.Value, distance: int) -> ir.Value:
+        i32 = ir.IntegerType.get_signless(32)
+        operands = constant(i32, distance), constant(i32, WARP)
+        return gpu.ShuffleOp(value, *operands, gpu.ShuffleMode.XOR).shuffleResult
+
+
+@contextmanager
+def launch(name: str, grid: int, block: int) -> Iterator[Threads]:
+    """Here, a kernel of `grid` blocks of `block` threads."""
+    one = index_constant(1)
+    op = gpu.LaunchOp((index_constant(grid), one, one), (index_constant(block), one, one))
+    op.operation.attributes[NAME] = ir.StringAttr.get(name)
+    body = op.body.blocks[0] if len(op.body.blocks) else op.body.blocks.append()
+    with ir.InsertionPoint(body):
+        yield Threads(grid, block)
+        gpu.TerminatorOp()
+
+
+@contextmanager
+def when(condition: ir.Value) -> Iterator[None]:
+    choice = scf.IfOp(condition)
+    with block_of(choice.then_block):
+        yield
+        scf.YieldOp([])
+
+
+def less(x: ir.Value, end: int | ir.Value) -> ir.Value:
+    bound = index_constant(end) if isinstance(end, int) else end
+    return arith.cmpi(arith.CmpIPredicate.ult, x, bound)
+
+
+def divided(x: ir.Value, by: int, below: int) -> tuple[ir.Value, ir.Value]:
+    """Quotient and remainder of an index under `below`."""
+    if by == 1:
+        return x, index_constant(0)
+    if below <= by:
+        return index_constant(0), x
+    narrow = ir.IntegerType.get_signless(32)
+    # Division of 64 bits is a long piece of code on a GPU.
+    if below < 2**31:
+        small = arith.index_castui(narrow, x)
+        divisor = constant(narrow, by)
+        index = ir.IndexType.get()
+        quotient = arith.index_castui(index, arith.divui(small, divisor))
+        return quotient, arith.index_castui(index, arith.remui(small, divisor))
+    divisor = index_constant(by)
+    return arith.divui(x, divisor), arith.remui(x, divisor)
+
+
+def unravelled(x: ir.Value, sizes: Sequence[int]) -> list[ir.Value]:
+    """The indices of the element at row-major position x."""
+    total = math.prod(sizes)
+    indices = []
+    for size in reversed(sizes):
+        x, index = divided(x, size, total)
+        total = -(-total // size)
+        indices.append(index)
+    return indices[::-1]

@@ -1,0 +1,225 @@
+"""Kernels of loop nests with reductions.
+
+Threads that work on one result lie beside each other where the reduced loop runs along rows of
+what is read (the lanes of a warp, or all threads of a block), and across warps where another loop
+does. Long reductions of few results are cut in parts, and the parts are reduced by a second kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mlir import ir
+from mlir.dialects import arith, memref, scf
+
+from ..builders import block_of, index_constant
+from .launch import BLOCK, WARP, Threads, divided, launch, less, unravelled, when
+from .nests import Nest
+
+#: So many elements a thread reduces by itself before more threads share the work.
+_ALONE = 8
+#: From this many blocks on, the machine is busy.
+_BUSY = 512
+
+Values = list[ir.Value]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Threads of a block: `lanes` for each of `results` results; the grid: `parts` of each."""
+
+    results: int
+    lanes: int
+    lanes_first: bool
+    parts: int
+
+    @staticmethod
+    def of(results: int, length: int, along: bool) -> Layout:
+        if along:
+            lanes = min(WARP, _power(length))
+            while length > _ALONE * lanes and lanes < BLOCK:
+                lanes *= 2
+            side = max(1, min(BLOCK // lanes, _power(results)))
+        else:
+            side = min(WARP, _power(results))
+            lanes = 1
+            while length > _ALONE * lanes and lanes < BLOCK // side:
+                lanes *= 2
+            side = min(BLOCK // lanes, _power(results))
+        side = max(side, WARP // lanes)  # all lanes of a warp exist
+        blocks = -(-results // side)
+        parts = 1
+        if length > 4 * _ALONE * lanes and blocks < _BUSY:
+            parts = min(-(-length // (_ALONE * lanes)), -(-2 * _BUSY // blocks))
+        return Layout(side, lanes, along, parts)
+
+    def place(self, t: Threads) -> tuple[ir.Value, ir.Value]:
+        """The result that a thread works on, within the block, and its lane there."""
+        if self.lanes_first:
+            result, lane = divided(t.thread_id, self.lanes, t.block)
+            return result, lane
+        lane, result = divided(t.thread_id, self.results, t.block)
+        return result, lane
+
+
+def _power(n: int) -> int:
+    """The least power of two that is not less."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def emit(nest: Nest) -> None:
+    """The kernels, here."""
+    results = [nest.domain[d] for d in nest.parallel]
+    reduced = [nest.domain[d] for d in nest.reduced]
+    count, length = math.prod(results), math.prod(reduced)
+    layout = Layout.of(count, length, _runs_along(nest))
+    reductions = [n for n, start in enumerate(nest.starts) if start is not None]
+
+    def step(loops: Sequence[ir.Value], carried: Sequence[ir.Value]) -> Values:
+        skip = {len(nest.inputs) + n: v for n, v in zip(reductions, carried, strict=True)}
+        made = nest.run(loops, nest.loads(loops, skip))
+        for n, access in enumerate(nest.outputs):
+            if n not in reductions:
+                memref.store(made[n], access.buffer, access.at(loops))
+        return [made[n] for n in reductions]
+
+    def element(at: ir.Value, r: ir.Value, carried: Sequence[ir.Value]) -> Values:
+        return step(_loops(nest, at, r, results, reduced), carried)
+
+    def store(at: ir.Value, values: Values) -> None:
+        loops = _loops(nest, at, index_constant(0), results, reduced)
+        for n, value in zip(reductions, values, strict=True):
+            memref.store(value, nest.outputs[n].buffer, nest.outputs[n].at(loops))
+
+    def combine(x: Values, y: Values) -> Values:
+        return [
+            nest.combine(n, *pair)
+            for n, pair in zip(reductions, zip(x, y, strict=True), strict=True)
+        ]
+
+    starts = [nest.starts[n] for n in reductions]
+    if layout.parts == 1:
+        _kernel(nest.name, layout, count, length, starts, element, combine, lambda _, *v: store(*v))
+        return
+    partials = []
+    for n in reductions:
+        type_ = nest.outputs[n].buffer.type
+        assert isinstance(type_, ir.MemRefType)
+        shape = [layout.parts, count]
+        partials.append(memref.alloc(ir.MemRefType.get(shape, type_.element_type), [], []))
+
+    def keep(part: ir.Value, at: ir.Value, values: Values) -> None:
+        for buffer, value in zip(partials, values, strict=True):
+            memref.store(value, buffer, [part, at])
+
+    def again(at: ir.Value, part: ir.Value, carried: Sequence[ir.Value]) -> Values:
+        return combine(list(carried), [memref.load(buffer, [part, at]) for buffer in partials])
+
+    _kernel(nest.name, layout, count, length, starts, element, combine, keep)
+    second = Layout.of(count, layout.parts, count == 1)
+    second = Layout(second.results, second.lanes, second.lanes_first, 1)
+    name = f"{nest.name}_parts"
+    _kernel(name, second, count, layout.parts, starts, again, combine, lambda _, *v: store(*v))
+
+
+def _loops(
+    nest: Nest, at: ir.Value, r: ir.Value, results: Sequence[int], reduced: Sequence[int]
+) -> Values:
+    loops: dict[int, ir.Value] = {}
+    loops.update(zip(nest.parallel, unravelled(at, results), strict=True))
+    loops.update(zip(nest.reduced, unravelled(r, reduced), strict=True))
+    return [loops[d] for d in range(len(nest.domain))]
+
+
+def _runs_along(nest: Nest) -> bool:
+    """Does a reduced loop run along the rows of most of what is read?"""
+    votes = 0
+    for number, access in enumerate(nest.accesses):
+        along = access.along()
+        if along is None or not (nest.used[number] or number >= len(nest.inputs)):
+            continue
+        size = math.prod(nest.domain[d] for d in access.loops())
+        votes += size if along in nest.reduced else -size
+    if votes == 0:
+        return not nest.parallel
+    return votes > 0
+
+
+def _kernel(
+    name: str,
+    layout: Layout,
+    count: int,
+    length: int,
+    starts: Sequence[ir.Attribute | None],
+    element: Callable[[ir.Value, ir.Value, Sequence[ir.Value]], Values],
+    combine: Callable[[Values, Values], Values],
+    store: Callable[[ir.Value, ir.Value, Values], None],
+) -> None:
+    blocks = -(-count // layout.results)
+    block = layout.results * layout.lanes
+    with launch(name, blocks * layout.parts, block) as t:
+        part, column = divided(t.block_id, blocks, t.grid)
+        mine, lane = layout.place(t)
+        at = arith.addi(arith.muli(column, index_constant(layout.results)), mine)
+        inside = less(at, count)
+        chunk = -(-length // layout.parts)
+        first = arith.muli(part, index_constant(chunk))
+        end = arith.minui(arith.addi(first, index_constant(chunk)), index_constant(length))
+        # Threads beyond the last result have nothing to add, but meet the others at barriers.
+        end = arith.select(inside, end, first)
+        starts_ = [arith.ConstantOp(a.type, a).result for a in starts if a is not None]
+        own = scf.ForOp(arith.addi(first, lane), end, index_constant(layout.lanes), starts_)
+        with block_of(own.body):
+            scf.YieldOp(element(at, own.induction_variable, list(own.inner_iter_args)))
+        values = _together(layout, t, mine, lane, list(own.results), combine)
+        writes = arith.cmpi(arith.CmpIPredicate.eq, lane, index_constant(0))
+        with when(arith.andi(inside, writes)):
+            store(part, at, values)
+
+
+def _together(
+    layout: Layout,
+    t: Threads,
+    mine: ir.Value,
+    lane: ir.Value,
+    values: Values,
+    combine: Callable[[Values, Values], Values],
+) -> Values:
+    """The values of the lanes of each result as one, in lane 0."""
+    left = layout.lanes
+    if layout.lanes_first:
+        distance = min(WARP, left) // 2
+        while distance:
+            values = combine(values, [t.across(v, distance) for v in values])
+            distance //= 2
+        if left <= WARP:
+            return values
+        left //= WARP
+        lane, in_warp = divided(lane, WARP, layout.lanes)
+        writes: ir.Value | None = arith.cmpi(arith.CmpIPredicate.eq, in_warp, index_constant(0))
+    else:
+        writes = None
+    if left == 1:
+        return values
+    buffers = [t.shared([left, layout.results], v.type) for v in values]
+    half = left
+    while half > 1:
+        half //= 2
+        # The upper half of the lanes hands its values to the lower half.
+        upper = arith.cmpi(arith.CmpIPredicate.uge, lane, index_constant(half))
+        upper = arith.andi(upper, less(lane, 2 * half))
+        with when(upper if writes is None else arith.andi(upper, writes)):
+            for buffer, value in zip(buffers, values, strict=True):
+                memref.store(value, buffer, [lane, mine])
+        t.barrier()
+        taken = less(lane, half)
+        choice = scf.IfOp(taken, [v.type for v in values], has_else=True)
+        with block_of(choice.then_block):
+            at = arith.addi(lane, index_constant(half))
+            scf.YieldOp(combine(values, [memref.load(b, [at, mine]) for b in buffers]))
+        with block_of(choice.else_block):
+            scf.YieldOp(values)
+        values = list(choice.results)
+    return values
