@@ -5,6 +5,7 @@ What no kernel is written for runs in one thread: correct, and slow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlir import ir
@@ -15,9 +16,10 @@ from ..builders import symbol
 from ..control import CONTROL
 from ..plan_memory import VIEWS, compute_in_place
 from ..stages import run_passes
-from . import maps, reductions
+from . import maps, reductions, rows
 from .launch import launch
 from .nests import Nest, cloned
+from .row_groups import Group, grouped
 
 _GENERAL = "linalg-generalize-named-ops"
 _STAYS = {*VIEWS, "memref.alloc", "memref.get_global", "func.return", "scf.yield", "gpu.launch"}
@@ -46,24 +48,31 @@ def _replace_copies(block: ir.Block) -> None:
 
 
 def _convert(block: ir.Block) -> None:
-    serial: list[Any] = []
+    """Neighbouring ops of one kind become kernels together."""
+    run: list[Any] = []
+    previous, between = "", []
     for op in list(block.operations):
         kind = _kind(op)
-        if kind == "serial":
-            serial.append(op)
-            continue
         if kind == "host":
+            between.append(op)
             continue
-        _flush(serial)
-        with ir.InsertionPoint(op), op.location:
-            if kind == "control":
-                for region in op.operation.regions:
-                    for inner in region.blocks:
-                        _convert(inner)
-            elif kind == "nest":
-                _emit(Nest(op.operation))
-                op.operation.erase()
-    _flush(serial)
+        if kind != previous or kind not in _TOGETHER:
+            _TOGETHER.get(previous, _keep)(run)
+            previous, run = kind, []
+        elif between and kind == "nest":
+            for host in between:
+                host.operation.move_before(run[0].operation)
+        between = []
+        run.append(op)
+        if kind == "control":
+            for region in op.operation.regions:
+                for inner in region.blocks:
+                    _convert(inner)
+    _TOGETHER.get(previous, _keep)(run)
+
+
+def _keep(_: Sequence[Any]) -> None:
+    """Stays as it is."""
 
 
 def _kind(op: Any) -> str:
@@ -94,6 +103,20 @@ def _decides(op: Any) -> bool:
     return True
 
 
+def _emit_nests(operations: Sequence[Any]) -> None:
+    """Kernels, before the first of them; in between is nothing that computes."""
+    nests = [Nest(op.operation) for op in operations]
+    for part in grouped(nests):
+        members = [each.nest for each in part.nests] if isinstance(part, Group) else [part]
+        with ir.InsertionPoint(members[0].op), members[0].op.location:
+            if isinstance(part, Group):
+                rows.emit(part)
+            else:
+                _emit(part)
+        for nest in members:
+            nest.op.erase()
+
+
 def _emit(nest: Nest) -> None:
     if 0 in nest.domain:
         return
@@ -105,17 +128,17 @@ def _emit(nest: Nest) -> None:
         maps.emit(nest)
 
 
-def _flush(serial: list[Any]) -> None:
-    """Consecutive ops as one kernel of one thread."""
-    if not serial:
-        return
+def _emit_serial(serial: Sequence[Any]) -> None:
+    """One kernel of one thread."""
     with ir.InsertionPoint(serial[0]), serial[0].location, launch("serial", 1, 1):
         cloned(serial, {}, [])
     for op in reversed(serial):
         if any(list(result.uses) for result in op.operation.results):
             raise InternalError(f"a kernel cannot give a value to the host: {op}")
         op.operation.erase()
-    serial.clear()
+
+
+_TOGETHER = {"nest": _emit_nests, "serial": _emit_serial}
 
 
 def _erase_unused(block: ir.Block) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import arith, memref, scf, vector
+from mlir.dialects import arith, memref, vector
 
-from ..builders import block_of, index_constant
+from ..builders import index_constant
 from ..plan_memory import size_of
 from .launch import BLOCK, Threads, launch, less, unravelled, when
 from .nests import Access, Nest
@@ -41,32 +41,16 @@ def _scalar(nest: Nest, loops: Sequence[ir.Value]) -> None:
 
 
 def _vectorised(nest: Nest, t: Threads, count: int, lanes: int) -> None:
-    """Vectors where all addresses allow it, otherwise the same elements one by one."""
+    """16 bytes a thread; what is left of a row of odd length is done one by one."""
     *outer, row = nest.domain
-    aligned = _aligned(nest, lanes)
     whole = count // lanes
-    inside = less(t.flat(), whole)
     loops = unravelled(t.flat(), [*outer, row // lanes if outer else whole])
-    first = arith.muli(loops[-1], index_constant(lanes))
-    with when(inside):
-        choice = scf.IfOp(aligned, has_else=True)
-        with block_of(choice.then_block):
-            _vector(nest, [*loops[:-1], first], lanes)
-            scf.YieldOp([])
-        with block_of(choice.else_block):
-            each = scf.ForOp(*map(index_constant, (0, lanes, 1)))
-            with block_of(each.body):
-                _scalar(nest, [*loops[:-1], arith.addi(first, each.induction_variable)])
-                scf.YieldOp([])
-            scf.YieldOp([])
+    with when(less(t.flat(), whole)):
+        _vector(nest, [*loops[:-1], arith.muli(loops[-1], index_constant(lanes))], lanes)
     if count % lanes:
-        rest = arith.addi(
-            arith.subi(t.flat(), index_constant(whole)), index_constant(whole * lanes)
-        )
-        mine = arith.andi(
-            arith.cmpi(arith.CmpIPredicate.uge, t.flat(), index_constant(whole)), less(rest, count)
-        )
-        with when(mine):
+        rest = arith.addi(t.flat(), index_constant(whole * lanes - whole))
+        late = arith.cmpi(arith.CmpIPredicate.uge, t.flat(), index_constant(whole))
+        with when(arith.andi(late, less(rest, count))):
             _scalar(nest, [rest])
 
 
@@ -129,16 +113,3 @@ def _is_vector(nest: Nest, access: Access, lanes: int) -> bool:
 
 def _outer_loops(access: Access) -> set[int]:
     return {d for _, terms in access.indices[:-1] for d, _ in terms}
-
-
-def _aligned(nest: Nest, lanes: int) -> ir.Value:
-    index, total = ir.IndexType.get(), None
-    for number, access in enumerate(nest.accesses):
-        read = number >= len(nest.inputs) or nest.used[number]
-        if not read or not _is_vector(nest, access, lanes):
-            continue
-        address = memref.extract_aligned_pointer_as_index(access.buffer)
-        low = arith.andi(address, index_constant(lanes * _bytes(access) - 1))
-        total = low if total is None else arith.ori(total, low)
-    assert total is not None and total.type == index
-    return arith.cmpi(arith.CmpIPredicate.eq, total, index_constant(0))

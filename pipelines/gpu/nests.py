@@ -100,7 +100,7 @@ class Nest:
         return [len(list(argument.uses)) > 0 for argument in self.block.arguments]
 
     @property
-    def previous(self) -> list[ir.Value]:
+    def previous(self) -> Sequence[ir.Value]:
         """The arguments of the body that are what the results were."""
         return list(self.block.arguments)[len(self.inputs) :]
 
@@ -132,7 +132,8 @@ class Nest:
 
     def run(self, loops: Sequence[ir.Value], arguments: Sequence[ir.Value | None]) -> list:
         """The body for these arguments; what it yields."""
-        known = dict(zip(self.block.arguments, arguments, strict=True))
+        known: dict[ir.Value, Any] = {}
+        known.update(zip(self.block.arguments, arguments, strict=True))
         cloned(self.body, known, loops)
         return [known.get(value, value) for value in self.yielded]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlir import ir
 from mlir.dialects import arith, memref, scf
@@ -20,10 +21,13 @@ from .nests import Nest
 
 #: So many elements a thread reduces by itself before more threads share the work.
 _ALONE = 8
+#: Results beside each other that make the best of memory.
+SECTOR = 8
 #: From this many blocks on, the machine is busy.
 _BUSY = 512
 
 Values = list[ir.Value]
+Combine = Callable[[Values, Values], Values]
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,20 @@ class Layout:
                 lanes *= 2
             side = max(1, min(BLOCK // lanes, _power(results)))
         else:
+            # A sector of 32 bytes is read whole: fewer results beside each other waste bandwidth.
             side = min(WARP, _power(results))
+            while side > SECTOR and -(-results // side) < _BUSY // 4:
+                side //= 2
             lanes = 1
             while length > _ALONE * lanes and lanes < BLOCK // side:
                 lanes *= 2
-            side = min(BLOCK // lanes, _power(results))
+            side = min(BLOCK // lanes, max(side, _power(results)))
+            while lanes == 1 and side > WARP and -(-results // side) < _BUSY:
+                side //= 2
         side = max(side, WARP // lanes)  # all lanes of a warp exist
         blocks = -(-results // side)
         parts = 1
-        if length > 4 * _ALONE * lanes and blocks < _BUSY:
+        if length > 4 * _ALONE * lanes and blocks < _BUSY // 4:
             parts = min(-(-length // (_ALONE * lanes)), -(-2 * _BUSY // blocks))
         return Layout(side, lanes, along, parts)
 
@@ -74,7 +83,7 @@ def emit(nest: Nest) -> None:
     results = [nest.domain[d] for d in nest.parallel]
     reduced = [nest.domain[d] for d in nest.reduced]
     count, length = math.prod(results), math.prod(reduced)
-    layout = Layout.of(count, length, _runs_along(nest))
+    layout = Layout.of(count, length, runs_along(nest))
     reductions = [n for n, start in enumerate(nest.starts) if start is not None]
 
     def step(loops: Sequence[ir.Value], carried: Sequence[ir.Value]) -> Values:
@@ -133,7 +142,7 @@ def _loops(
     return [loops[d] for d in range(len(nest.domain))]
 
 
-def _runs_along(nest: Nest) -> bool:
+def runs_along(nest: Nest) -> bool:
     """Does a reduced loop run along the rows of most of what is read?"""
     votes = 0
     for number, access in enumerate(nest.accesses):
@@ -154,7 +163,7 @@ def _kernel(
     length: int,
     starts: Sequence[ir.Attribute | None],
     element: Callable[[ir.Value, ir.Value, Sequence[ir.Value]], Values],
-    combine: Callable[[Values, Values], Values],
+    combine: Combine,
     store: Callable[[ir.Value, ir.Value, Values], None],
 ) -> None:
     blocks = -(-count // layout.results)
@@ -169,8 +178,8 @@ def _kernel(
         end = arith.minui(arith.addi(first, index_constant(chunk)), index_constant(length))
         # Threads beyond the last result have nothing to add, but meet the others at barriers.
         end = arith.select(inside, end, first)
-        starts_ = [arith.ConstantOp(a.type, a).result for a in starts if a is not None]
-        own = scf.ForOp(arith.addi(first, lane), end, index_constant(layout.lanes), starts_)
+        own_starts = [_constant(a) for a in starts if a is not None]
+        own = scf.ForOp(arith.addi(first, lane), end, index_constant(layout.lanes), own_starts)
         with block_of(own.body):
             scf.YieldOp(element(at, own.induction_variable, list(own.inner_iter_args)))
         values = _together(layout, t, mine, lane, list(own.results), combine)
@@ -179,47 +188,69 @@ def _kernel(
             store(part, at, values)
 
 
+def _constant(number: Any) -> ir.Value:
+    return arith.ConstantOp(number.type, number).result
+
+
 def _together(
     layout: Layout,
     t: Threads,
     mine: ir.Value,
     lane: ir.Value,
     values: Values,
-    combine: Callable[[Values, Values], Values],
+    combine: Combine,
 ) -> Values:
     """The values of the lanes of each result as one, in lane 0."""
-    left = layout.lanes
     if layout.lanes_first:
-        distance = min(WARP, left) // 2
-        while distance:
-            values = combine(values, [t.across(v, distance) for v in values])
-            distance //= 2
-        if left <= WARP:
-            return values
-        left //= WARP
-        lane, in_warp = divided(lane, WARP, layout.lanes)
-        writes: ir.Value | None = arith.cmpi(arith.CmpIPredicate.eq, in_warp, index_constant(0))
-    else:
-        writes = None
-    if left == 1:
+        return across_lanes(t, mine, lane, layout.results, layout.lanes, values, combine)
+    if layout.lanes == 1:
         return values
-    buffers = [t.shared([left, layout.results], v.type) for v in values]
-    half = left
+    buffers = [t.shared([layout.lanes, layout.results], v.type) for v in values]
+    half = layout.lanes
     while half > 1:
         half //= 2
         # The upper half of the lanes hands its values to the lower half.
         upper = arith.cmpi(arith.CmpIPredicate.uge, lane, index_constant(half))
-        upper = arith.andi(upper, less(lane, 2 * half))
-        with when(upper if writes is None else arith.andi(upper, writes)):
+        with when(arith.andi(upper, less(lane, 2 * half))):
             for buffer, value in zip(buffers, values, strict=True):
                 memref.store(value, buffer, [lane, mine])
         t.barrier()
-        taken = less(lane, half)
-        choice = scf.IfOp(taken, [v.type for v in values], has_else=True)
+        choice = scf.IfOp(less(lane, half), [v.type for v in values], has_else=True)
         with block_of(choice.then_block):
             at = arith.addi(lane, index_constant(half))
             scf.YieldOp(combine(values, [memref.load(b, [at, mine]) for b in buffers]))
         with block_of(choice.else_block):
             scf.YieldOp(values)
         values = list(choice.results)
+    return values
+
+
+def across_lanes(
+    t: Threads,
+    mine: ir.Value,
+    lane: ir.Value,
+    results: int,
+    lanes: int,
+    values: Values,
+    combine: Combine,
+) -> Values:
+    """The values of neighbouring threads as one, in all of them."""
+    values = _shuffled(t, values, min(WARP, lanes), combine)
+    if lanes <= WARP:
+        return values
+    warps = lanes // WARP
+    warp, in_warp = divided(lane, WARP, lanes)
+    buffers = [t.shared([results, warps], v.type) for v in values]
+    with when(arith.cmpi(arith.CmpIPredicate.eq, in_warp, index_constant(0))):
+        for buffer, value in zip(buffers, values, strict=True):
+            memref.store(value, buffer, [mine, warp])
+    t.barrier()
+    _, other = divided(in_warp, warps, WARP)
+    return _shuffled(t, [memref.load(b, [mine, other]) for b in buffers], warps, combine)
+
+
+def _shuffled(t: Threads, values: Values, lanes: int, combine: Combine) -> Values:
+    while lanes > 1:
+        lanes //= 2
+        values = combine(values, [t.across(v, lanes) for v in values])
     return values
