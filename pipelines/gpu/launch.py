@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mlir import ir
-from mlir.dialects import arith, gpu, memref, scf
+from mlir.dialects import arith, gpu, memref, nvvm, scf
 
 from ..builders import block_of, index_constant
 from ..scalars import constant, width
@@ -19,16 +20,17 @@ WARP = 32
 BLOCK = 256
 #: On a launch: the name of the kernel.
 NAME = "kernel"
-_SHARED = "#gpu.address_space<workgroup>"
+#: The address space of memory that a block shares.
+SHARED = 3
 
 
 class Threads:
     """The threads of one launch, at the insertion point of its body."""
 
-    def __init__(self, grid: int, block: int) -> None:
-        self.grid, self.block = grid, block
-        self.block_id = gpu.block_id(gpu.Dimension.x, upper_bound=grid)
-        self.thread_id = gpu.thread_id(gpu.Dimension.x, upper_bound=block)
+    def __init__(self, op: Any, grid: int, block: int) -> None:
+        self.op, self.grid, self.block = op, grid, block
+        self.block_id = _register(nvvm.BlockIdXOp, grid)
+        self.thread_id = _register(nvvm.ThreadIdXOp, block)
 
     def flat(self) -> ir.Value:
         """The number of this thread in the grid."""
@@ -36,26 +38,43 @@ class Threads:
         return arith.addi(first, self.thread_id)
 
     def barrier(self) -> None:
-        gpu.barrier()
+        nvvm.barrier0()
 
     def shared(self, shape: Sequence[int], element: ir.Type) -> ir.Value:
         """Memory of the block."""
-        space = ir.Attribute.parse(_SHARED)
+        space = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), SHARED)
         type_ = ir.MemRefType.get(list(shape), element, memory_space=space)
         return memref.alloca(type_, [], [])
 
     def across(self, value: ir.Value, distance: int) -> ir.Value:
         """The value of the thread whose lane differs in this bit."""
         bits = width(value.type)
-        if bits in (32, 64):
-            return self._shuffled(value, distance)
-        carrier = ir.IntegerType.get_signless(32)
-        return arith.trunci(value.type, self._shuffled(arith.extui(carrier, value), distance))
-
-    def _shuffled(self, value: ir.Value, distance: int) -> ir.Value:
+        whole = ir.IntegerType.get_signless(bits)
+        as_bits = arith.bitcast(whole, value) if value.type != whole else value
         i32 = ir.IntegerType.get_signless(32)
-        operands = constant(i32, distance), constant(i32, WARP)
-        return gpu.ShuffleOp(value, *operands, gpu.ShuffleMode.XOR).shuffleResult
+        if bits == 64:
+            high = arith.trunci(i32, arith.shrui(as_bits, constant(whole, 32)))
+            low, high = (_swapped(v, distance) for v in (arith.trunci(i32, as_bits), high))
+            upper = arith.shli(arith.extui(whole, high), constant(whole, 32))
+            moved = arith.ori(upper, arith.extui(whole, low))
+        elif bits == 32:
+            moved = _swapped(as_bits, distance)
+        else:
+            moved = arith.trunci(whole, _swapped(arith.extui(i32, as_bits), distance))
+        return arith.bitcast(value.type, moved) if value.type != whole else moved
+
+
+def _swapped(value: ir.Value, distance: int) -> ir.Value:
+    all_lanes, amount, clamp = (constant(value.type, n) for n in (-1, distance, WARP - 1))
+    kind = ir.Attribute.parse("#nvvm<shfl_kind bfly>")
+    return nvvm.shfl_sync(value.type, all_lanes, value, amount, clamp, kind)
+
+
+def _register(op: Any, below: int) -> ir.Value:
+    """A thread's place, known to be under `below`."""
+    i32 = ir.IntegerType.get_signless(32)
+    limits = ir.Attribute.parse(f"#llvm.constant_range<i32, 0, {below}>")
+    return arith.index_castui(ir.IndexType.get(), op(i32, range=limits).result)
 
 
 @contextmanager
@@ -66,7 +85,7 @@ def launch(name: str, grid: int, block: int) -> Iterator[Threads]:
     op.operation.attributes[NAME] = ir.StringAttr.get(name)
     body = op.body.blocks[0] if len(op.body.blocks) else op.body.blocks.append()
     with ir.InsertionPoint(body):
-        yield Threads(grid, block)
+        yield Threads(op, grid, block)
         gpu.TerminatorOp()
 
 

@@ -43,7 +43,7 @@ class GpuEmission(Emission):
 class GpuLowering(Lowering):
     """The graph of one function for a GPU."""
 
-    WIDTH = 8  # no vectors
+    WIDTH = 4  # no vectors
     emission = GpuEmission
     large_product = None
 
