@@ -15,7 +15,7 @@ from .math_library import VECTOR_FUNCTIONS, MathLibrary
 from .outline import INTERNAL
 from .stages import run_passes
 
-_TO_LOOPS = "func.func(convert-linalg-to-loops),canonicalize"
+TO_LOOPS = "func.func(convert-linalg-to-loops),canonicalize"
 TO_LLVM = (
     "canonicalize,expand-strided-metadata,lower-affine,"
     "convert-scf-to-cf,convert-vector-to-llvm,convert-math-to-llvm,finalize-memref-to-llvm,"
@@ -26,7 +26,7 @@ TO_LLVM = (
 
 def run(module: ir.Module, math: MathLibrary, entry_text: Callable[[bool], str]) -> None:
     """`entry_text` makes the entry; its argument: does @main take the pullback_call?"""
-    run_passes(module, _TO_LOOPS)
+    run_passes(module, TO_LOOPS)
     shared = parallel.run(module)
     math.define(module)
     with module.context:

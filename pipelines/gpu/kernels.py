@@ -59,7 +59,7 @@ def _convert(block: ir.Block) -> None:
         if kind != previous or kind not in _TOGETHER:
             _TOGETHER.get(previous, _keep)(run)
             previous, run = kind, []
-        elif between and kind == "nest":
+        elif between:
             for host in between:
                 host.operation.move_before(run[0].operation)
         between = []

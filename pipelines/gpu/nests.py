@@ -140,6 +140,8 @@ class Nest:
     def combine(self, result: int, x: ir.Value, y: ir.Value) -> ir.Value:
         """Two partial results (as in memory) of a reduction as one."""
         old = self.previous[result]
+        if self.yielded[result] == old:
+            return x
         chain, operand = _chain(self.body, old, self.yielded[result])
         known = {old: x}
         if operand != old:

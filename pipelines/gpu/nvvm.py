@@ -14,7 +14,7 @@ from mlir.dialects import func
 
 from ...dialects.errors import InternalError
 from ..builders import symbol
-from ..llvm_dialect import TO_LLVM
+from ..llvm_dialect import TO_LLVM, TO_LOOPS
 from ..math_library import MathLibrary
 from ..outline import INTERNAL
 from ..stages import run_passes
@@ -39,6 +39,7 @@ def run(module: ir.Module, math: MathLibrary, kernels: Sequence[str]) -> None:
                 # Inlined or not is LLVM's choice here: no vectoriser looks for them.
                 if "passthrough" in op.attributes:
                     del op.attributes["passthrough"]
+    run_passes(module, TO_LOOPS)
     run_passes(module, TO_LLVM)
     with module.context, ir.Location.unknown():
         _wrap(module, blocks)

@@ -25,7 +25,7 @@ _FEWEST_ROWS, _SMALL = 64, 1 << 16
 #: How many nests are looked at together: the time to compile stays linear in their number.
 _WINDOW = 48
 
-ROW, ELEMENT = "row", "element"
+ROW, ELEMENT, COLUMN = "row", "element", "column"
 
 
 def root(buffer: ir.Value) -> ir.Value:
@@ -86,13 +86,12 @@ class RowNest:
         ]
 
     def form(self, access: Access) -> str | None:
-        """ROW: one element a row; ELEMENT: element j of the row; None: anything else."""
+        """ROW: an element for each row; ELEMENT: for each element of a row, COLUMN: the same ones
+        for all rows; None: anything else."""
         type_ = access.buffer.type
         if not isinstance(type_, ir.MemRefType) or not _dense(access.buffer):
             return None
-        size, domain = math.prod(type_.shape), self.nest.domain
-        if size not in (self.rows, self.rows * self.length):
-            return None
+        domain, size = self.nest.domain, math.prod(type_.shape)
         strides = [math.prod(type_.shape[d + 1 :]) for d in range(type_.rank)]
         steps = [0] * len(domain)
         for (offset, terms), stride in zip(access.indices, strides, strict=True):
@@ -100,17 +99,25 @@ class RowNest:
                 return None
             for d, step in terms:
                 steps[d] += step * stride
-        sizes = [1 if d >= self.outer and size == self.rows else n for d, n in enumerate(domain)]
         if self.outer == 0:
-            return ELEMENT if steps == [1] and self.length > 1 else None
-        wanted = [
-            math.prod(sizes[d + 1 :]) if n > 1 and sizes[d] == n else None
-            for d, n in enumerate(domain)
-        ]
-        for d, want in enumerate(wanted):
-            if domain[d] > 1 and steps[d] != (want or 0):
-                return None
-        return ROW if size == self.rows else ELEMENT
+            whole = steps == [1] and size == domain[0] and self.length > 1
+            return ELEMENT if whole else None
+        outer, inner = domain[: self.outer], domain[self.outer :]
+        nothing = [0] * len(inner)
+        forms = {
+            ROW: (self.rows, _row_major(outer) + nothing),
+            ELEMENT: (self.rows * self.length, _row_major(domain)),
+            COLUMN: (self.length, [0] * len(outer) + _row_major(inner)),
+        }
+        for form, (elements, wanted) in forms.items():
+            pairs = zip(domain, steps, wanted, strict=True)
+            if size == elements and all(n == 1 or step == want for n, step, want in pairs):
+                return form
+        return None
+
+
+def _row_major(sizes: Sequence[int]) -> list[int]:
+    return [math.prod(sizes[d + 1 :]) for d in range(len(sizes))]
 
 
 @dataclass
@@ -163,7 +170,7 @@ class Group:
                 base = origin(access.buffer)
                 if base in written:
                     form = each.form(access)
-                    if form is None or root(access.buffer) != base:
+                    if form not in (ROW, ELEMENT) or root(access.buffer) != base:
                         return False
                     if form == ROW and base not in known:
                         return False
@@ -172,7 +179,7 @@ class Group:
                 base, form = origin(access.buffer), each.form(access)
                 type_ = access.buffer.type
                 assert isinstance(type_, ir.MemRefType)
-                if form is None or root(access.buffer) != base:
+                if form not in (ROW, ELEMENT) or root(access.buffer) != base:
                     return False
                 forms.setdefault(base, set()).add((form, str(type_.element_type)))
                 known.add(base)

@@ -18,7 +18,7 @@ from ..plan_memory import VIEWS, size_of
 from .launch import Threads, divided, launch, less, when
 from .nests import Access
 from .reductions import across_lanes
-from .row_groups import ELEMENT, ROW, Group, RowNest, origin, root
+from .row_groups import COLUMN, ELEMENT, ROW, Group, RowNest, origin, root
 
 
 def emit(group: Group) -> None:
@@ -53,7 +53,7 @@ class _Kernel:
         for each in self.group.nests:
             for number, access in enumerate(each.nest.accesses):
                 type_ = access.buffer.type
-                if isinstance(type_, ir.MemRefType) and each.form(access) == ELEMENT:
+                if isinstance(type_, ir.MemRefType) and each.form(access) in (ELEMENT, COLUMN):
                     if number < len(each.nest.inputs) and not each.nest.used[number]:
                         continue
                     width = min(width, 16 // size_of(ir.MemRefType.get([1], type_.element_type)))
@@ -153,17 +153,17 @@ class _Kernel:
             )
             if each.outer == 0:
                 return memref.load(access.buffer, access.at(loops))
-        elif form == ELEMENT:
-            key = (base, slot)
+        elif form is not None:
+            key = (base, form, slot)
             if key not in self.known and self.width > 1 and slot is not None:
-                self._load_vector(each, access, base, slot)
+                self._load_vector(each, access, (base, form), slot)
         else:
             return memref.load(access.buffer, access.at(loops))
         if key not in self.known:
             self.known[key] = memref.load(access.buffer, access.at(loops))
         return self.known[key]
 
-    def _load_vector(self, each: RowNest, access: Access, base: ir.Value, slot: int) -> None:
+    def _load_vector(self, each: RowNest, access: Access, key: tuple[Any, ...], slot: int) -> None:
         first = slot - slot % self.width
         loops = each.loops(self.row, self.places[first][0])
         type_ = access.buffer.type
@@ -172,7 +172,7 @@ class _Kernel:
         bytes_ = self.width * size_of(ir.MemRefType.get([1], type_.element_type))
         op = vector.LoadOp(wide, access.buffer, access.at(loops), alignment=bytes_)
         for lane in range(self.width):
-            self.known[base, first + lane] = vector.extract(op.result, [], [lane])
+            self.known[*key, first + lane] = vector.extract(op.result, [], [lane])
 
     def _keep_row(
         self, each: RowNest, access: Access, loops: Sequence[ir.Value], value: ir.Value
@@ -187,7 +187,7 @@ class _Kernel:
 
     def _keep_elements(self, each: RowNest, access: Access, values: Sequence[ir.Value]) -> None:
         for slot, value in enumerate(values):
-            self.known[root(access.buffer), slot] = value
+            self.known[root(access.buffer), ELEMENT, slot] = value
         if not self._is_used(access):
             return
         for first in range(0, self.slots, self.width):

@@ -25,12 +25,22 @@ from .checks import (
 )
 from .programs import Array, Function, Program, type_of
 
+Callback = Callable[[Sequence[Array]], list[Array]]
 
-def compiled(program: Program, directory: Path) -> Callable[[Sequence[Array]], list[Array]]:
+
+def compiled(program: Program, directory: Path) -> Callback:
     """@main as a loaded library; the program is used up."""
+    described = interface(program)
+    with program.module.context:
+        library = load(cpu.build(program.module, described, directory))
+    return lambda arrays: list(library(*arrays))
+
+
+def interface(program: Program) -> cpu.Interface:
+    """Inputs and outputs of @main, without names of their own."""
     inputs, outputs = signature(program.module)
     leaf = {"kind": "leaf"}
-    interface = cpu.Interface(
+    return cpu.Interface(
         "compiled",
         specs("in", inputs),
         specs("out", outputs),
@@ -38,9 +48,6 @@ def compiled(program: Program, directory: Path) -> Callable[[Sequence[Array]], l
         out_tree={"kind": "tuple", "items": [leaf] * len(outputs)},
         arg_names=[f"in{i}" for i in range(len(inputs))],
     )
-    with program.module.context:
-        library = load(cpu.build(program.module, interface, directory))
-    return lambda arrays: list(library(*arrays))
 
 
 def signature(module: ir.Module) -> tuple[list[ir.Type], list[ir.Type]]:
@@ -81,7 +88,9 @@ def vmap(f: Function) -> Function:
     return f.vmap([0] * len(f.inputs), [0] * len(f.outputs), LANES)
 
 
-def against_interpreter(op: str, directory: Path) -> None:
+def against_interpreter(
+    op: str, directory: Path, compiled: Callable[[Program, Path], Callback] = compiled
+) -> None:
     """All samples of an op in one library: one compile tells as much as many."""
     program = Program()
     cases = [

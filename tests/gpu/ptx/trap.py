@@ -1,0 +1,11 @@
+"""What stops an interpreted kernel: something that a GPU might let pass, and must not happen."""
+
+from __future__ import annotations
+
+
+class Trap(Exception):
+    """`kind` is one word or two: "out of bounds", "race", "uninitialised", ..."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
