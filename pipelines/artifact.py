@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..dialects.diagnostics import user_location
 from ..dialects.errors import CompileError
 from .elf_object import Section, sections
+from .error_status import ErrorSite
 
 ABI = 1
 MAGIC = b"PBMANIFEST1\0"
@@ -115,6 +117,16 @@ class RunTimeError:
             "message": self.message,
             "where": self.where,
         }
+
+
+def run_time_errors(sites: Sequence[ErrorSite]) -> list[RunTimeError]:
+    """Each check of the function, with the status that the entry returns for it."""
+    found = []
+    for number, site in enumerate(sites, 1):
+        where = user_location(site.location)
+        place = f"{pathlib.Path(where[0]).name}:{where[1]}" if where else "?"
+        found.append(RunTimeError(number, site.kind, site.message, place))
+    return found
 
 
 def manifest(
@@ -229,3 +241,22 @@ def write_params(params: Params, path: pathlib.Path) -> None:
         for offset, data in zip(params.offsets(), params.buffers(), strict=True):
             file.write(b"\0" * (offset - file.tell()))
             file.write(data)
+
+
+def write_library(
+    interface: Interface,
+    directory: pathlib.Path,
+    header: str,
+    library: Callable[[pathlib.Path], None],
+) -> pathlib.Path:
+    """NAME.so by `library`, NAME.h and, if they live in a file, NAME.params; returns NAME.so."""
+    name = interface.name
+    files = [
+        (directory / f"{name}.h", lambda path: path.write_text(header)),
+        (directory / f"{name}.so", library),
+    ]
+    if interface.params.mode == "file":
+        params = directory / f"{name}.params"
+        files.insert(0, (params, lambda path: write_params(interface.params, path)))
+    write_all(files)
+    return directory / f"{name}.so"

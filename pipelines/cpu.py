@@ -11,7 +11,6 @@ from importlib import metadata
 
 from mlir import ir
 
-from ..dialects.diagnostics import user_location
 from ..dialects.errors import ToolchainError
 from ..dialects.pb.transforms import expand, simplify, storage
 from . import (
@@ -26,7 +25,7 @@ from . import (
     schedule,
     stages,
 )
-from .artifact import Interface, Params, RunTimeError, TensorSpec
+from .artifact import Interface, Params, TensorSpec
 from .entry import PARAMS_SYMBOL, Argument, text
 from .pb_to_linalg import Lowered
 from .stages import Stage
@@ -152,19 +151,10 @@ def show(
         return c.text()
 
 
-def _errors(lowered: Lowered) -> list[RunTimeError]:
-    found = []
-    for number, site in enumerate(lowered.errors, 1):
-        where = user_location(site.location)
-        place = f"{pathlib.Path(where[0]).name}:{where[1]}" if where else "?"
-        found.append(RunTimeError(number, site.kind, site.message, place))
-    return found
-
-
 def _write(c: Compilation, machine_code: bytes, directory: pathlib.Path) -> pathlib.Path:
     assert c.lowered is not None
     interface, name = c.interface, c.interface.name
-    errors = _errors(c.lowered)
+    errors = artifact.run_time_errors(c.lowered.errors)
     text_ = header.text(interface, c.workspace, errors)
     target = {
         "triple": c.target.triple,
@@ -186,12 +176,4 @@ def _write(c: Compilation, machine_code: bytes, directory: pathlib.Path) -> path
             link.link([code, data], path, name)
         artifact.seal(path)
 
-    files = [
-        (directory / f"{name}.h", lambda path: path.write_text(text_)),
-        (directory / f"{name}.so", library),
-    ]
-    if interface.params.mode == "file":
-        params = directory / f"{name}.params"
-        files.insert(0, (params, lambda path: artifact.write_params(interface.params, path)))
-    artifact.write_all(files)
-    return directory / f"{name}.so"
+    return artifact.write_library(interface, directory, text_, library)

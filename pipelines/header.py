@@ -41,8 +41,25 @@ typedef struct pullback_call {
 #endif
 """
 
+_ON_GPU = [
+    " * For NVIDIA GPUs: all buffers, the workspace and call->params are device memory of the",
+    " * calling thread's current context, buffers at multiples of 16 bytes. Work is put into",
+    " * call->stream (NULL: the default stream) and goes on after the return. The first call in a",
+    " * process loads the kernels (and built-in parameters): make it before capturing a graph.",
+]
+_GPU_STATUS = [
+    " *   -5: there is no libcuda.so.1",
+    " *   -6: the driver is older than CUDA 12",
+    " *   -7: a buffer is not at a multiple of 16 bytes",
+    " *   -1000 - n: the driver's error n (CUresult)",
+    " * What goes wrong with the data is found on the device: once the stream has been waited for,",
+    " * the first int of the workspace is 0, or (only where such lines follow)",
+]
 
-def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -> str:
+
+def text(
+    interface: Interface, workspace: int, errors: Sequence[RunTimeError], on_gpu: bool = False
+) -> str:
     name, macro = interface.name, interface.name.upper()
     params = interface.params
     inputs = [*interface.inputs, *(params.leaves if params.mode == "args" else ())]
@@ -53,6 +70,7 @@ def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -
         " * Made by pullback. Buffers are dense, row-major, aligned to their elements; outputs",
         " * overlap nothing; buffers without elements may be NULL. A bool is one byte, 0 or 1;",
         " * an f16 or bf16 is given by its bits, an unsigned short.",
+        *(_ON_GPU if on_gpu else ()),
         " */",
         f"#ifndef PULLBACK_{macro}_H",
         f"#define PULLBACK_{macro}_H",
@@ -85,12 +103,15 @@ def text(interface: Interface, workspace: int, errors: Sequence[RunTimeError]) -
         " *   -3: call->params is needed and missing",
         " *   -4: call->size is too small",
     ]
+    if on_gpu:
+        lines += _GPU_STATUS
     for error in errors:
         lines.append(f" *   {error.status}: {_comment(error.message)} ({_comment(error.where)})")
+    default = "the default stream" if on_gpu else "serial"
     lines += [
         " * After a positive status the outputs hold numbers without meaning.",
-        " * call may be NULL: serial, built-in parameters. Calls may run at the same time, each",
-        " * with its own outputs and workspace.",
+        f" * call may be NULL: {default}, built-in parameters. Calls may run at the same",
+        " * time, each with its own outputs and workspace.",
         " */",
         "#ifdef __cplusplus",
         'extern "C" {',

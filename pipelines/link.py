@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from ..dialects.errors import InternalError, ToolchainError
 from .elf_object import dynamic_symbols
@@ -27,8 +28,17 @@ def linker() -> list[str]:
     )
 
 
-def link(objects: Sequence[pathlib.Path], library: pathlib.Path, name: str) -> None:
-    """Links `objects` into `library`, which exports `name` only and needs no other library."""
+def link(
+    objects: Sequence[pathlib.Path],
+    library: pathlib.Path,
+    name: str,
+    entry: str | None = None,
+    needed: AbstractSet[str] = frozenset(),
+) -> None:
+    """Links `objects` into `library`, which exports `name` only and needs no other library.
+
+    `entry`: the symbol that gets the name; `needed`: symbols that the process must have besides.
+    """
     script = library.with_suffix(".exports")
     script.write_text(f"{{ global: {name}; local: *; }};\n")
     command = [
@@ -43,6 +53,7 @@ def link(objects: Sequence[pathlib.Path], library: pathlib.Path, name: str) -> N
         "--build-id=none",
         "--strip-all",
         "-znoexecstack",
+        *([f"--defsym={name}={entry}"] if entry else []),
         "-znow",
         "-znoseparate-code",
         "-zmax-page-size=4096",
@@ -55,14 +66,14 @@ def link(objects: Sequence[pathlib.Path], library: pathlib.Path, name: str) -> N
         script.unlink(missing_ok=True)
     if done.returncode:
         raise ToolchainError("the linker failed", command, done.stderr)
-    check_symbols(library, name)
+    check_symbols(library, name, needed)
 
 
-def check_symbols(library: pathlib.Path, name: str) -> None:
+def check_symbols(library: pathlib.Path, name: str, needed: AbstractSet[str] = frozenset()) -> None:
     """The promises of the header: what is exported, and what is needed."""
     with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         defined, undefined = dynamic_symbols(data)
-    if strange := undefined - ALLOWED_UNDEFINED:
+    if strange := undefined - ALLOWED_UNDEFINED - needed:
         raise InternalError(f"the library needs symbols that it must not: {sorted(strange)}")
     if defined != {name}:
         raise InternalError(f"the library exports {sorted(defined)} and not {name} alone")

@@ -10,15 +10,10 @@ from weakref import WeakValueDictionary
 
 from . import library, tree
 from ._native import Kernel
-from .arrays import TensorSpec, is_torch, plain, to_torch, wants_grad
-from .errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    ArgumentValueError,
-    ArtifactError,
-    exception,
-)
+from .arrays import is_torch, plain, to_torch
+from .errors import ArgumentTypeError, ArtifactError
 from .manifest import Manifest, check, named, read_open
+from .signature import Signature
 
 _LEAF = {"kind": "leaf"}
 # What the extension returns itself; everything else goes through the result's TREE.
@@ -29,7 +24,7 @@ _mapped: WeakValueDictionary[tuple[int, int], Function] = WeakValueDictionary()
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = True) -> Function:
-    """The compiled function in the library at ``path``.
+    """The compiled function in the library at ``path``; a ``cuda.Function`` if it is for GPUs.
 
     The library is checked first: ArtifactError if it is damaged, foreign, or not for this machine.
     A library that was rebuilt at the same path is loaded anew. ``verify=False`` is for a caller
@@ -49,7 +44,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Function:
             overwritten = old is not None and old.manifest != description
             image = library.private_copy(fd, always=overwritten)
             check(image, description, path.with_suffix(".h"))
-        function = Function(path, description, image, verify)
+        function = _kind(description)(path, description, image, verify)
         if image == fd:
             _mapped[inode] = function
         return function
@@ -61,7 +56,15 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Function:
         os.close(fd)
 
 
-class Function(Kernel):
+def _kind(description: Manifest) -> Any:
+    if description["target"].get("kind") != "cuda":
+        return Function
+    from . import cuda
+
+    return cuda.Function
+
+
+class Function(Signature, Kernel):
     """A compiled function: call it with arrays of numpy, torch, or any library that has DLPack.
 
     Tensors of torch give tensors of torch, everything else gives numpy arrays. Contiguous arguments
@@ -69,12 +72,6 @@ class Function(Kernel):
     unless under torch.no_grad(): a library has no derivative of its own. It may be called from
     several threads.
     """
-
-    manifest: Manifest
-    path: Path
-    name: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
     def __init__(self, path: Path, description: Manifest, image: int, verify: bool) -> None:
         self.manifest = description
@@ -97,32 +94,6 @@ class Function(Kernel):
             raise ArtifactError(f"its manifest is malformed ({error!r})") from error
         except OSError as error:
             raise ArtifactError(f"the system cannot load it: {error}") from error
-
-    def __repr__(self) -> str:
-        inputs = ", ".join(f"{spec.name}: {spec}" for spec in self.inputs)
-        outputs = ", ".join(map(str, self.outputs))
-        what = self.manifest.get("transform") or self.name
-        return f"<pullback function {what} ({inputs}) -> ({outputs})>"
-
-    def _read_manifest(self) -> None:
-        description = self.manifest
-        self.name = description["name"]
-        self.inputs = _specs(description["inputs"])
-        self.outputs = _specs(description["outputs"])
-        self._in_items: list[tree.Tree] = description["in_tree"]["items"]
-        self._arg_names: list[str] = description["arg_names"]
-        self._out_tree: tree.Tree = description["out_tree"]
-        if description["params"]["mode"] == "args":
-            self._params_after = _specs(description["params"]["leaves"])
-        else:
-            self._params_after = ()
-        needed = sum(map(tree.count_leaves, self._in_items))
-        if (
-            needed + len(self._params_after) != len(self.inputs)
-            or tree.count_leaves(self._out_tree) != len(self.outputs)
-            or len(self._arg_names) != len(self._in_items)
-        ):
-            raise ValueError("trees and lists of tensors differ")
 
     def _params(self, verify: bool) -> Any:
         params = self.manifest["params"]
@@ -148,17 +119,7 @@ class Function(Kernel):
         return _TUPLE if flat else _TREE
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-        leaves = self._flatten(args, dict(kwargs or {}))
-        for spec, leaf in zip(self.inputs, leaves, strict=False):
-            if wants_grad(leaf):
-                plain(spec, leaf)  # what else is wrong with it comes first
-                raise ArgumentValueError(
-                    f"argument '{spec.name}' requires grad, but a compiled library has no "
-                    "derivative: its result would be cut from the graph",
-                    help="call it under torch.no_grad() or with .detach(); functions of "
-                    "pullback.jit carry gradients",
-                )
-        return tree.unflatten(self._out_tree, iter(self.call_leaves(leaves)))
+        return self.result_of(self.call_leaves(self.leaves_of(args, kwargs)))
 
     def _leaves_slowly(self, leaves: tuple[Any, ...]) -> list[Any]:
         if len(leaves) != len(self.inputs):
@@ -171,47 +132,3 @@ class Function(Kernel):
             return self.call_plain([to_torch(array) for array in arrays])
         results = self.call_plain(arrays)
         return [to_torch(result) for result in results] if from_torch else results
-
-    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        count = len(self._in_items)
-        extra = args[count:]
-        if len(extra) > len(self._params_after):
-            expected = [*self._arg_names, *(spec.name for spec in self._params_after)]
-            raise ArgumentTypeError(
-                f"{self.name} takes {len(expected)} arguments ({', '.join(expected)}), "
-                f"got {len(args)}"
-            )
-        leaves: list[Any] = []
-        for i, (name, item) in enumerate(zip(self._arg_names, self._in_items, strict=True)):
-            if i < len(args):
-                tree.flatten(item, args[i], name, leaves)
-            elif name in kwargs:
-                tree.flatten(item, kwargs.pop(name), name, leaves)
-            elif tree.count_leaves(item):
-                raise ArgumentTypeError(
-                    f"{self.name} misses '{name}'; its arguments are {', '.join(self._arg_names)}"
-                )
-        for i, spec in enumerate(self._params_after):
-            if i >= len(extra) and spec.name not in kwargs:
-                raise ArgumentTypeError(f"{self.name} misses the parameter '{spec.name}' ({spec})")
-            leaves.append(extra[i] if i < len(extra) else kwargs.pop(spec.name))
-        for name in kwargs:
-            known = name in self._arg_names or any(name == s.name for s in self._params_after)
-            problem = f"got '{name}' twice" if known else f"has no argument '{name}'"
-            raise ArgumentTypeError(
-                f"{self.name} {problem}; its arguments are {', '.join(self._arg_names)}"
-            )
-        return leaves
-
-    def _raise_status(self, status: int) -> None:
-        """Raises what a nonzero return value of the entry means."""
-        for error in self.manifest["errors"]:
-            if error["status"] == status:
-                raise exception(error["kind"])(f"{error['message']} ({error['where']})")
-        if status > 0:
-            raise ArtifactError(f"{self.path}: {self.name} returned the unknown status {status}")
-        raise ArgumentError(f"{self.name} refused its arguments with status {status}")
-
-
-def _specs(leaves: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(leaf["name"], leaf["dtype"], tuple(leaf["shape"])) for leaf in leaves)

@@ -24,6 +24,9 @@ __all__ = ["STAGES", "Compilation", "Options", "build", "compiled", "show"]
 class Options:
     """How to compile; part of the key of the compile cache."""
 
+    #: Machine code beside the PTX, where an assembler is found.
+    cubins: bool = True
+
 
 @dataclass
 class Compilation:

@@ -37,5 +37,10 @@ typedef struct pullback_call {
 #define PULLBACK_BAD_WORKSPACE (-2) /* workspace is NULL, or not aligned to 64 bytes */
 #define PULLBACK_NO_PARAMS (-3)     /* the function needs call->params */
 #define PULLBACK_BAD_CALL (-4)      /* call->size is smaller than the struct of this ABI */
+/* Of libraries for GPUs: */
+#define PULLBACK_NO_DRIVER (-5)  /* there is no libcuda.so.1 */
+#define PULLBACK_OLD_DRIVER (-6) /* the driver is older than CUDA 12 */
+#define PULLBACK_MISALIGNED (-7) /* a buffer is not at a multiple of 16 bytes */
+/* -1000 - n: the driver's error n (a CUresult) */
 
 #endif
