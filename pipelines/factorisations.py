@@ -13,6 +13,7 @@ from .memory_loops import (
     Buffer,
     Number,
     Product,
+    constant,
     downwards,
     equal,
     fold,
@@ -67,12 +68,19 @@ def _swap_pivot(a: Buffer, pivots: Buffer, permutation: Buffer, j: ir.Value) -> 
 
 def qr(q: Buffer, r: Buffer, taus: Buffer, sums: Buffer) -> None:
     """r (all rows of x) becomes R over the reflectors, and q the columns asked for of Q."""
-    k = min(r.rows, r.columns)
+    k, wide = min(r.rows, r.columns), ir.F64Type.get()
+
+    def square(x: ir.Value) -> ir.Value:
+        """In f64: no norm of f32 numbers overflows or vanishes."""
+        x = x if r.element == wide else arith.extf(wide, x)
+        return arith.mulf(x, x)
+
     with loop(0, k) as j:
         head = r[j, j]
-        below = total(plus(j, 1), r.rows, r.element, lambda i: arith.mulf(r[i, j], r[i, j]))
-        norm = math.sqrt(arith.addf(arith.mulf(head, head), below))
-        none = equal(below, r.number(0))
+        below = total(plus(j, 1), r.rows, wide, lambda i: square(r[i, j]))
+        norm = math.sqrt(arith.addf(square(head), below))
+        norm = norm if wide == r.element else arith.truncf(r.element, norm)
+        none = equal(below, constant(wide, 0))
         beta = arith.select(none, head, arith.negf(math.copysign(norm, head)))
         scale = arith.select(none, r.number(1), arith.subf(head, beta))
         divisor = arith.select(none, r.number(1), beta)

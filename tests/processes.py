@@ -44,7 +44,12 @@ class Worker:
         self.process = process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": self.cache},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONHASHSEED": "0",
+                "XDG_CACHE_HOME": self.cache,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

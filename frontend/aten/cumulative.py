@@ -53,14 +53,11 @@ def logcumsumexp(e: Emitter, x: ir.Value, dim: int) -> ir.Value:
     if not shape(x) or not count(shape(x)):
         return x
 
-    def finite(b: Any, top: ir.Value) -> ir.Value:
-        size = b.maximum(top, b.neg(top))
-        return b.select(b.compare("eq", size, b.full_like(top, math.inf)), b.zeros_like(top), top)
-
     def body(b: Any, carried: list[ir.Value], xs: list[ir.Value]) -> Any:
         top, total = carried
         new = b.stop_gradient(b.maximum(top, xs[0]))
-        shift = finite(b, new)
+        # An infinity is no shift; with the one before, what came before stays finite.
+        shift = b.select(b.compare("eq", new, b.full_like(new, math.inf)), top, new)
         shrunk = b.mul(total, b.exp(b.sub(top, shift)))
         endless = b.compare("eq", total, b.full_like(total, math.inf))
         shrunk = b.select(endless, total, shrunk)  # infinity stays, whatever the shift

@@ -171,13 +171,12 @@ def deviation_and_mean(e: Emitter, x: ir.Value, dim: Dims = None, **rest: Any) -
 
 def p_norm(e: Emitter, x: ir.Value, p: float, dims: list[int]) -> ir.Value:
     """(sum |x|^p)^(1/p) and its limits; derivative 0 for elements, and for norms, that are 0."""
-    if p == 2:
-        if count([shape(x)[d] for d in dims]) == 1:  # its square may be infinite
-            return e.b.reduce_sum(absolute(e, x), dims)
-        return safe_sqrt(e, e.b.reduce_sum(e.b.mul(x, x), dims))
     size = absolute(e, x)
-    if p == 1:
+    one = count([shape(x)[d] for d in dims]) == 1  # its power may be infinite
+    if p == 1 or (one and p != 0):
         return e.b.reduce_sum(size, dims)
+    if p == 2:
+        return safe_sqrt(e, e.b.reduce_sum(e.b.mul(x, x), dims))
     if p == float("inf"):
         return e.b.reduce_max(size, dims)
     if p == float("-inf"):
@@ -264,7 +263,8 @@ def logsumexp(e: Emitter, x: ir.Value, dim: Dims, keepdim: bool = False) -> ir.V
     dims = e.dims(dim, len(shape(x)))
     top = e.b.stop_gradient(e.b.reduce_max(x, dims))
     infinite = e.b.compare("eq", absolute(e, top), e.like(top, float("inf")))
-    top = e.b.select(infinite, e.like(top, 0), top)
+    # A finite shift, beyond which only an infinity has a weight that is infinite.
+    top = e.b.select(infinite, e.like(top, torch.finfo(e.out.dtype).max), top)
     low = e.b.sub(x, spread(e, top, x, dims))
     result = e.b.add(e.b.log(e.b.reduce_sum(e.b.exp(low), dims)), top)
     return e.b.reshape(result, e.out.shape)

@@ -6,12 +6,14 @@ First step of the coverage command: which samples of an operator are checked, an
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -97,6 +99,8 @@ class Case:
 def cases(op: OpInfo, dtype: torch.dtype, count: int) -> Iterator[Case]:
     """Up to ``count`` samples of an operator: small ones, each with other options if it can be."""
     torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
     found = []
     for sample in islice(op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd), SEEN):
         leaves, spec = tree_flatten((sample.input, sample.args, sample.kwargs))

@@ -1,75 +1,290 @@
-"""Differences from torch that stay, each with its reason; the table of the docs lists them.
-
-The key is an operator and a special point, as patterns; ``?*`` takes all special points.
-"""
+"""Differences from torch that stay, each with its reason; the table of the docs lists them."""
 
 from __future__ import annotations
 
-KNOWN: dict[tuple[str, str], str] = {
-    ("nn.functional.prelu", "*zeros"): (
-        "torch's forward derivative at 0 is that of the right side, its reverse that of the left"
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Difference:
+    """All but the reason are patterns of names; the point ``?*`` is all special points."""
+
+    operator: str
+    point: str
+    reason: str
+    form: str = "*"
+    dtype: str = "*"
+
+    def covers(self, operator: str, point: str, form: str, dtype: str) -> bool:
+        names = (self.operator, self.point, self.form, self.dtype)
+        given = (operator, point, form, dtype)
+        return all(fnmatchcase(g, n) for g, n in zip(given, names, strict=True))
+
+
+#: The two with second derivatives.
+SECOND = "??p of vjp"
+_OVERFLOW = "sums of products beyond f32: inf - inf here, one infinity with fused multiply-adds"
+_SINGULAR = "which parts of the factors are NaN depends on the order of operations"
+
+KNOWN: tuple[Difference, ...] = (
+    Difference(
+        "nn.functional.prelu",
+        "*zeros",
+        ("torch's forward derivative at 0 is that of the right side, its reverse that of the left"),
     ),
-    ("nn.functional.prelu", "all"): "as at zeros",
-    ("cumprod", "all"): "torch leaves out what follows a zero, also a NaN",
-    ("norm.inf", "all"): "as at NaN",
-    ("renorm", "all"): "as at NaN",
-    ("norm.inf", "nan"): "torch's derivative is 0 where the norm is NaN",
-    ("as_strided_scatter", "*"): "torch's vjp keeps what is overwritten; its jvp does not",
-    ("nextafter", "*inf"): "the derivative of an infinite argument is 0 here, 1 in torch",
-    ("nextafter", "all"): "as at infinities",
-    ("nn.functional.cosine_similarity", "all"): "as at zeros",
-    ("nn.functional.cross_entropy", "all"): "a second derivative where f is not finite",
-    ("var_mean*", "all"): "as at infinities",
-    ("std_mean*", "all"): "as at infinities",
-    ("native_group_norm", "all"): "as at infinities",
-    ("kthvalue", "?*"): "which of equal elements it takes is not said",
-    ("msort", "?*"): "torch's msort is not stable: which of equal elements moves is not said",
-    ("mode", "all"): "as at NaN",
-    ("mode", "nan"): "torch's count of NaN depends on its sort",
-    ("prod", "1e30"): "a second derivative beyond the range of cancellation",
-    ("index_reduce.prod", "1e30"): "as prod",
-    ("var_mean*", "*inf"): "torch's two results differ: the mean of an infinity is nan here only",
-    ("std_mean*", "*inf"): "as var_mean",
-    ("native_layer_norm", "*inf"): "as var_mean",
-    ("native_group_norm", "*inf"): "as var_mean",
-    ("nn.functional.cosine_similarity", "*zeros"): "3e-8 of terms of size 1e8 that cancel",
-    ("nn.functional.batch_norm", "*inf"): "an infinite scale and shift: torch adds them first",
-    ("renorm", "nan"): "torch leaves the rows without a NaN; here one norm reads them all",
-    ("topk", "?*"): "as kthvalue",
-    ("index_reduce.am*", "?*"): (
-        "with include_self=False and a tie torch counts the element that is excluded, too"
+    Difference("nn.functional.prelu", "all", "as at zeros"),
+    Difference("cumprod", "all", "torch leaves out what follows a zero, also a NaN"),
+    Difference("norm.inf", "all", "as at NaN"),
+    Difference("renorm", "all", "as at NaN"),
+    Difference("norm.inf", "nan", "torch's derivative is 0 where the norm is NaN"),
+    Difference(
+        "as_strided_scatter",
+        "*",
+        "torch's vjp keeps what is overwritten; its jvp does not",
     ),
-    ("scatter_reduce.am*", "?*"): "as index_reduce",
-    ("scatter_reduce.prod", "*zeros"): "with two zeros torch's second derivative is 0",
-    ("scatter_reduce.prod", "*inf"): "torch's forward derivative of infinite products is 0",
-    ("scatter_reduce.prod", "all"): "as at inf",
-    ("scatter_reduce.prod", "nan"): "torch's forward derivative of an element kept is 0 at a NaN",
-    ("*polygamma*", "*"): "torch's trigamma is off by 1.5e-9 (at 1/2, where it is pi^2 / 2)",
-    ("digamma", "*"): "its derivative is trigamma: see polygamma",
-    ("lgamma", "*"): "its second derivative is trigamma: see polygamma",
-    ("mvlgamma*", "*"): "a sum of lgamma: see there",
-    ("nn.functional.max_unpool?d", "*"): (
-        "where positions repeat, torch's derivative is also that of values that are overwritten"
+    Difference("nextafter", "*inf", "the derivative of an infinite argument is 0 here, 1 in torch"),
+    Difference("nextafter", "all", "as at infinities"),
+    Difference("nn.functional.cosine_similarity", "all", "as at zeros"),
+    Difference("nn.functional.cross_entropy", "all", "a second derivative where f is not finite"),
+    Difference("var_mean*", "all", "as at infinities"),
+    Difference("std_mean*", "all", "as at infinities"),
+    Difference("native_group_norm", "all", "as at infinities"),
+    Difference("kthvalue", "?*", "which of equal elements it takes is not said"),
+    Difference(
+        "msort",
+        "?*",
+        "torch's msort is not stable: which of equal elements moves is not said",
     ),
-    ("nn.functional.binary_cross_entropy", "*zeros"): (
-        "torch divides by x (1 - x) kept from 0; here the derivative at 0 is the limit"
+    Difference("mode", "all", "as at NaN"),
+    Difference("mode", "nan", "torch's count of NaN depends on its sort"),
+    Difference("prod", "1e30", "a second derivative beyond the range of cancellation"),
+    Difference("index_reduce.prod", "1e30", "as prod"),
+    Difference(
+        "var_mean*",
+        "*inf",
+        "torch's two results differ: the mean of an infinity is nan here only",
     ),
-    ("nn.functional.binary_cross_entropy", "all"): "as at zeros",
-    ("masked.cumprod", "all"): "as cumprod",
-    ("masked.logsumexp", "1e30"): (
-        "torch's weights of equal terms are 1 each: the logarithm of their number is rounded off"
+    Difference("std_mean*", "*inf", "as var_mean"),
+    Difference("native_layer_norm", "*inf", "as var_mean"),
+    Difference("native_group_norm", "*inf", "as var_mean"),
+    Difference(
+        "nn.functional.cosine_similarity",
+        "*zeros",
+        "3e-8 of terms of size 1e8 that cancel",
     ),
-    ("nn.functional.grid_sample", "1e30"): (
-        "the rounding of a reflected place is wider than the image; "
-        "torch's second derivatives of bicubic reach 1e91"
+    Difference(
+        "nn.functional.batch_norm",
+        "*inf",
+        "an infinite scale and shift: torch adds them first",
     ),
-    ("nn.functional.grid_sample", "all"): "as at 1e30; 1e30 times weights that sum to rounding",
-    ("grid_sampler_2d", "1e30"): "the rounding of a reflected place is wider than the image",
-    ("grid_sampler_2d", "all"): "as at 1e30",
-    ("nn.functional.grid_sample", "*inf"): "as at NaN: a reflected infinity is one",
-    ("nn.functional.grid_sample", "nan"): (
-        "in a volume torch reads the last element there, but gives it no derivative"
+    Difference(
+        "renorm",
+        "nan",
+        "torch leaves the rows without a NaN; here one norm reads them all",
     ),
-    ("grid_sampler_3d", "nan"): "as grid_sample",
-    ("grid_sampler_3d", "all"): "as grid_sample",
-}
+    Difference("topk", "?*", "as kthvalue"),
+    Difference(
+        "index_reduce.am*",
+        "?*",
+        "with include_self=False and a tie torch counts the element that is excluded, too",
+    ),
+    Difference("scatter_reduce.am*", "?*", "as index_reduce"),
+    Difference("scatter_reduce.prod", "*zeros", "with two zeros torch's second derivative is 0"),
+    Difference(
+        "scatter_reduce.prod",
+        "*inf",
+        "torch's forward derivative of infinite products is 0",
+    ),
+    Difference("scatter_reduce.prod", "all", "as at inf"),
+    Difference(
+        "scatter_reduce.prod",
+        "nan",
+        "torch's forward derivative of an element kept is 0 at a NaN",
+    ),
+    Difference(
+        "*polygamma*",
+        "*",
+        "torch's trigamma is off by 1.5e-9 (at 1/2, where it is pi^2 / 2)",
+    ),
+    Difference("digamma", "*", "its derivative is trigamma: see polygamma"),
+    Difference("lgamma", "*", "its second derivative is trigamma: see polygamma"),
+    Difference("mvlgamma*", "*", "a sum of lgamma: see there"),
+    Difference(
+        "nn.functional.max_unpool?d",
+        "*",
+        ("where positions repeat, torch's derivative is also that of values that are overwritten"),
+    ),
+    Difference(
+        "nn.functional.binary_cross_entropy",
+        "*zeros",
+        "torch divides by x (1 - x) kept from 0; here the derivative at 0 is the limit",
+    ),
+    Difference("nn.functional.binary_cross_entropy", "all", "as at zeros"),
+    Difference("masked.cumprod", "all", "as cumprod"),
+    Difference(
+        "masked.logsumexp",
+        "1e30",
+        ("torch's weights of equal terms are 1 each: the logarithm of their number is rounded off"),
+    ),
+    Difference(
+        "nn.functional.grid_sample",
+        "1e30",
+        (
+            "the rounding of a reflected place is wider than the image; torch's second "
+            "derivatives of bicubic reach 1e91"
+        ),
+    ),
+    Difference(
+        "nn.functional.grid_sample",
+        "all",
+        "as at 1e30; 1e30 times weights that sum to rounding",
+    ),
+    Difference(
+        "grid_sampler_2d",
+        "1e30",
+        "the rounding of a reflected place is wider than the image",
+    ),
+    Difference("grid_sampler_2d", "all", "as at 1e30"),
+    Difference("nn.functional.grid_sample", "*inf", "as at NaN: a reflected infinity is one"),
+    Difference(
+        "nn.functional.grid_sample",
+        "nan",
+        "in a volume torch reads the last element there, but gives it no derivative",
+    ),
+    Difference("grid_sampler_3d", "nan", "as grid_sample"),
+    Difference("grid_sampler_3d", "all", "as grid_sample"),
+    Difference(
+        "xlogy",
+        "*zeros",
+        (
+            "where x is 0 and y <= 0 torch's mixed second derivative is 1 / y in one order, 0 "
+            "in the other"
+        ),
+        form=SECOND,
+    ),
+    Difference("xlogy", "all", "as at zeros", form=SECOND),
+    Difference("special.xlog1py", "signed zeros", "as xlogy", form=SECOND),
+    Difference("special.xlog1py", "all", "as xlogy", form=SECOND),
+    Difference(
+        "special.entr",
+        "?*",
+        "a second derivative at the pole, and where the value is infinite: -1 / x in torch",
+        form=SECOND,
+    ),
+    Difference("special.erfcx", "*inf", "torch's derivative at infinity is NaN, here its limit"),
+    Difference("special.erfcx", "all", "as at infinities"),
+    Difference(
+        "special.log_ndtr",
+        "1e3",
+        "torch's second derivative cancels: it is off by 3e-5 at -1e3, here by 2e-16",
+        form="* of vjp",
+        dtype="f64",
+    ),
+    Difference(
+        "special.log_ndtr",
+        "1e30",
+        "torch's derivative at -1e30 is infinite in f64; it is 1e30",
+        dtype="f64",
+    ),
+    Difference("special.log_ndtr", "all", "as at 1e3 and 1e30", dtype="f64"),
+    Difference(
+        "logcumsumexp",
+        "1e30",
+        ("torch multiplies weights with the cotangent by adding logarithms, which 1e30 rounds off"),
+    ),
+    Difference("logcumsumexp", "all", "as at 1e30"),
+    Difference(
+        "nn.functional.linear_cross_entropy*",
+        "1e30",
+        "logits of 1e60: rounding decides which are equal",
+        form="jvp of vjp",
+    ),
+    Difference(
+        "nn.functional.linear_cross_entropy*",
+        "1e3",
+        "logits of 1e6 are rounded by 0.06 in f32",
+        form="jvp of vjp",
+        dtype="f32",
+    ),
+    Difference(
+        "norm.nuc",
+        "1e30",
+        "two singular values are equal: torch's differ by rounding",
+        form=SECOND,
+    ),
+    Difference(
+        "nn.functional.pairwise_distance",
+        "all",
+        "powers of 1e-6, -1e3 and 1e30 that cancel",
+        form="jvp of vjp",
+    ),
+    Difference(
+        "linalg.householder_product",
+        "1e3 times",
+        (
+            "torch divides out one reflector after the other: off by 1e11 of its size there, "
+            "and here by 1e-15 (against the product written out)"
+        ),
+    ),
+    Difference(
+        "linalg.lu_solve",
+        "1e3 times",
+        "the scaled factor L has the condition number 1e8",
+        form=SECOND,
+    ),
+    Difference("lu_solve", "1e3 times", "as linalg.lu_solve", form=SECOND),
+    Difference("qr", "*inf", _SINGULAR),
+    Difference("qr", "nan", _SINGULAR),
+    Difference("qr", "all", _SINGULAR),
+    Difference(
+        "qr",
+        "signed zeros",
+        "the matrix is singular: its factors have no derivative",
+        form="* of vjp",
+    ),
+    Difference("nn.functional.conv_transpose3d", "1e30", _OVERFLOW, dtype="f32"),
+    Difference("nn.functional.conv1d", "all", _OVERFLOW, form="vmap", dtype="f32"),
+    Difference(
+        "std*",
+        "1e30",
+        ("the squares are beyond f32: as var, infinite; torch's CPU kernel of std has sums in f64"),
+        dtype="f32",
+    ),
+    Difference("std*", "all", "as at 1e30", dtype="f32"),
+    Difference("masked.sum", "1e30", "numbers of size 1e30 cancel: by the order of the sum"),
+    Difference("masked.mean", "1e30", "as masked.sum"),
+    Difference("masked.prod", "1e30", "as prod", form=SECOND),
+    Difference("pinverse", "1e3", "the matrix has the condition number 7e3", form=SECOND),
+    Difference(
+        "masked.logaddexp", "-inf", "torch's derivative of two of them is NaN, also of masked ones"
+    ),
+    Difference(
+        "nn.functional.layer_norm",
+        "1e30",
+        "the variance is beyond f32: 0 here, NaN in torch",
+        dtype="f32",
+    ),
+    Difference("nn.functional.group_norm", "1e30", "as layer_norm", dtype="f32"),
+    Difference("native_layer_norm", "1e30", "as layer_norm", dtype="f32"),
+    Difference("native_group_norm", "1e30", "as layer_norm", dtype="f32"),
+    Difference(
+        "nn.functional.cosine_similarity",
+        "1e30",
+        "the norms are beyond f32: inf / inf here, 0 in torch",
+        dtype="f32",
+    ),
+    Difference(
+        "nn.functional.cosine_similarity",
+        "1e3",
+        "terms of size 16 that cancel: 2e-6",
+        form=SECOND,
+        dtype="f32",
+    ),
+)
+
+
+def known(operator: str, point: str, form: str, dtype: str) -> str | None:
+    """Why torch's result is not asked for, where it is not."""
+    given = (operator, point, form, dtype)
+    return next((d.reason for d in KNOWN if d.covers(*given)), None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from fnmatch import fnmatchcase
 from typing import Any
 
 from .forms import FORMS
-from .known import KNOWN
+from .known import KNOWN, Difference
 from .most_used import MOST_USED
 
 #: One letter for a verdict; None: torch has no such function of this operator.
@@ -45,7 +46,8 @@ def page(results: dict[str, Any]) -> str:
     lines = [INTRODUCTION, *_totals(operators), "", *_most_used(operators), ""]
     dtypes = sorted({dtype for found in operators.values() for dtype in found})
     lines += ["## Differences that stay", ""]
-    lines += [f"- `{name}` at {point}: {reason}." for (name, point), reason in KNOWN.items()]
+    lines += ["A point `*` is every one, `?*` every special one.", ""]
+    lines += [f"- {_difference(d)}: {d.reason}." for d in KNOWN]
     lines += ["", "## Every operator", ""]
     lines += [f"The seven letters: {', '.join(FORMS)}.", ""]
     lines += ["| operator | " + " | ".join(dtypes) + " |", "|---" * (1 + len(dtypes)) + "|"]
@@ -53,6 +55,13 @@ def page(results: dict[str, Any]) -> str:
         cells = [letters(found[d]) if d in found else "" for d in dtypes]
         lines.append(f"| {name} | " + " | ".join(f"`{c}`" if c else "" for c in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _difference(d: Difference) -> str:
+    forms = [form for form in FORMS if fnmatchcase(form, d.form)]
+    where = f"`{d.operator}` at `{d.point}`"
+    where += f" in {d.dtype}" if d.dtype != "*" else ""
+    return where + (f", {' and '.join(forms)}" if len(forms) < len(FORMS) else "")
 
 
 def letters(result: dict[str, Any]) -> str:

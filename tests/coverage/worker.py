@@ -13,6 +13,9 @@ from .cases import DTYPES, Case, cases, operators, points, prepare
 from .forms import Arguments, forms_of, ours, theirs
 from .verdict import TORCH, check
 
+# torch's attention as it is defined: its fused kernel reads a NaN score as -inf.
+torch.backends.cuda.enable_flash_sdp(False)  # of the CPU, too
+
 Verdict = tuple[str, str]  # pass, wrong, unsupported or crash, and why
 DEFECTS = (pullback.InternalError, pullback.VerifyError, pullback.ToolchainError)
 SEVERITY = ("pass", "unsupported", "wrong", "crash")

@@ -156,7 +156,8 @@ FUNCTIONS = {
     "pb.acosh": function("acosh", torch.acosh, above_one),
     "pb.erf": function("erf", torch.erf),
     "pb.erfc": function("erfc", torch.erfc),
-    "pb.erfcx": function("erfcx", torch.special.erfcx),
+    # At infinity torch's derivative is NaN, not its limit.
+    "pb.erfcx": function("erfcx", torch.special.erfcx, normal, SPECIAL[np.inf != SPECIAL]),
     "pb.erfinv": function("erfinv", torch.erfinv, inside),
     "pb.ndtri": function("ndtri", torch.special.ndtri, chances),
     "pb.log_ndtr": function("log_ndtr", torch.special.log_ndtr, normal, SPECIAL[SPECIAL > -20]),

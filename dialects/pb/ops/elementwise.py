@@ -121,8 +121,9 @@ class Pow(Elementwise):
         x_part = y_part = ZERO
         if x_dot is not ZERO:
             slope = b.mul(y, b.pow(x, b.sub(y, b.full_like(y, 1))))
-            slope = b.select(b.compare("eq", y, zero), zero, slope)  # also where x is 0
-            x_part = b.mul(x_dot, slope)
+            # No derivative where y is 0, also where x is 0 and where the tangent is NaN.
+            flat = b.compare("eq", y, zero)
+            x_part = b.select(flat, ZERO, b.mul(x_dot, b.select(flat, zero, slope)))
         if y_dot is not ZERO:
             flat = b.mul(b.compare("eq", x, zero), b.compare("ge", y, zero))
             slope = b.select(flat, zero, b.mul(self.result, b.log(x)))

@@ -219,11 +219,25 @@ def scaled_erfc(x: float) -> float:
     return result / (x * math.sqrt(math.pi))
 
 
+#: Beyond, the asymptotic series of erfcx is exact to f64: the derivative cancels there.
+_FAR = 16.0
+
+
 @register(gen.ErfcxOp)
 class Erfcx(Slope):
     def slope(self, b: Builder) -> ir.Value:
-        grown = scaled(b, b.mul(self.x, self.result), 2)
-        return plus(b, grown, -2 / math.sqrt(math.pi))
+        """2 x erfcx(x) - 2 / sqrt(pi); far out, 2 / sqrt(pi) times the sum from k = 1 on of
+        (2k - 1)!! (-1 / (2 x^2))^k."""
+        far = b.compare("gt", self.x, b.full_like(self.x, _FAR))
+        near = b.mul(b.select(far, b.zeros_like(self.x), self.x), self.result)
+        near = plus(b, scaled(b, near, 2), -2 / math.sqrt(math.pi))
+        inverse = b.div(b.full_like(self.x, 1), b.select(far, self.x, b.full_like(self.x, _FAR)))
+        step = scaled(b, b.mul(inverse, inverse), -0.5)
+        total = b.full_like(step, 1)
+        for k in range(10, 1, -1):
+            total = plus(b, b.mul(scaled(b, step, 2 * k - 1), total), 1)
+        series = scaled(b, b.mul(step, total), 2 / math.sqrt(math.pi))
+        return b.select(far, series, near)
 
     def reference(self, x: Any) -> Any:
         return in_f64(scaled_erfc, x)
