@@ -240,7 +240,7 @@ class Recorder(Writes, TorchDispatchMode):  # pyright: ignore[reportGeneralTypeI
     def stand_in(self, real: torch.Tensor, literal: bool = False) -> torch.Tensor:
         known = self.hidden.get(id(real))
         if known is None:
-            if real.layout is not torch.strided or real.device.type != "cpu":
+            if real.layout is not torch.strided or real.device.type not in ("cpu", "cuda"):
                 raise self.error(f"a {real.layout} tensor on {real.device} cannot be captured")
             fake = self.fake(real.shape, real.dtype)
             value = self.main.own(Value(tuple(real.shape), real.dtype))
@@ -251,6 +251,11 @@ class Recorder(Writes, TorchDispatchMode):  # pyright: ignore[reportGeneralTypeI
 
     def literal(self, real: torch.Tensor) -> torch.Tensor:
         """``torch.tensor(...)`` in the body: a constant, read without running a kernel."""
+        if real.device.type != "cpu":
+            raise self.error(
+                f"torch.tensor makes a constant on {real.device}",
+                help="leave the device out: where the function runs, its constants are",
+            )
         if real.numel() * real.element_size() > LITERAL_BYTES:
             fake = self.fake(real.shape, real.dtype)
             # a cell of its own: what is written to the literal stays in this call

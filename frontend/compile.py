@@ -1,7 +1,7 @@
 """``compile``: a function and example arguments to a library on disk.
 
 The ahead-of-time counterpart of ``jit.py``, and what the command line works with: trace, import,
-describe the interface, hand over to ``pipelines/cpu.py``.
+describe the interface, hand over to the pipeline of the target.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mlir import ir
 from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
-from ..pipelines import cpu
 from ..pipelines.artifact import Interface, Params, TensorSpec
+from ..pipelines.targets import Target, pipeline
 from ..runtime import Function, load
 from . import pytree, reach
 from .api import Transformed
@@ -58,6 +58,7 @@ def compile(
     out: str | os.PathLike[str] = ".",
     params: ParamsMode = "embed",
     kwargs: dict[str, Any] | None = None,
+    target: Target = "cpu",
 ) -> Function:
     """Writes NAME.so and NAME.h into the directory ``out`` and returns the loaded function.
 
@@ -65,13 +66,15 @@ def compile(
     on the meta device will do), other values are fixed. ``params`` says where tensors go that the
     function reaches otherwise: further inputs, into the library, or into NAME.params. A function
     that draws random numbers gets a last input ``key``, an int64: equal keys give equal numbers.
+    With the target ``cuda`` the library is for NVIDIA GPUs; it is made without one.
     """
+    chosen = pipeline(target)
     lowered = lower(fn, args, kwargs or {}, name=name, params=params)
     directory = Path(out)
     directory.mkdir(parents=True, exist_ok=True)
     module = lowered.module()
     with module.context:
-        path = cpu.build(module, lowered.interface, directory)
+        path = chosen.build(module, lowered.interface, directory)
     return load(path)
 
 

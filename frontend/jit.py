@@ -13,9 +13,9 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from .capture import current
 from .guards import Plan, tensor_key
 from .imported import callable_of
 from .location import Location, here, of_function
-from .program import Program
+from .program import Program, Target
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
 
@@ -50,6 +50,16 @@ class Entry:
     hidden: list[int | torch.Tensor]  # numbers in the plan, or a literal of the body
     traced: Traced
     program: Program
+    moved: dict[Any, torch.Tensor] = field(default_factory=dict)  # literals on GPUs
+
+    def literal(self, tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
+        """A literal of the body, on the GPU of the call if it has one."""
+        if device is None:
+            return tensor
+        key = (id(tensor), device)
+        if key not in self.moved:
+            self.moved[key] = tensor.to(device)
+        return self.moved[key]
 
 
 @dataclass(slots=True)
@@ -74,14 +84,22 @@ class Prepared(NamedTuple):
     writes: list[writeback.WriteBack]
 
 
-def run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    target: Target = "cpu",
+) -> Any:
     """``function(*args, **kwargs)``, compiled."""
-    call = prepare(function, args, kwargs)
+    call = prepare(function, args, kwargs, target)
     return call.result(writeback.run(call.program, call.tensors, call.as_numpy, call.writes))
 
 
 def prepare(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    target: Target = "cpu",
 ) -> Prepared:
     """Finds the program for a call, or captures it."""
     if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
@@ -90,22 +108,28 @@ def prepare(
             help="use the transforms of pullback, around the function or in it",
         )
     leaves, signature = signature_of(args, kwargs)
-    history = _history(reach.function_key(function))
+    history = _history((target, reach.function_key(function)))
     roots = [function, *_objects(leaves)]
     entry, objects = _find(history, signature, roots)
     if entry is None:
         with _lock:
             entry, objects = _find(history, signature, roots)
             if entry is None:
-                entry, objects = _compile(history, signature, function, args, kwargs, roots)
+                entry, objects = _compile(history, signature, function, args, kwargs, roots, target)
     tensors = [leaf for leaf in leaves if is_tensor(leaf)]
-    hidden = [objects[h] if isinstance(h, int) else h for h in entry.hidden]
+    device = _gpu_of([*tensors, *(objects[h] for h in entry.hidden if isinstance(h, int))])
+    hidden = [objects[h] if isinstance(h, int) else entry.literal(h, device) for h in entry.hidden]
     as_numpy = bool(tensors) and not any(isinstance(t, torch.Tensor) for t in tensors)
     traced = entry.traced
     if traced.reads_memory is not None:
         _check_memory([*tensors, *hidden], traced.reads_memory)
     given = [*tensors, *hidden, *([_new_key(as_numpy)] if traced.draws else [])]
     return Prepared(entry.program, given, as_numpy, traced.result, traced.writes)
+
+
+def _gpu_of(tensors: Sequence[Any]) -> torch.device | None:
+    """The GPU that a call is on, if any of its tensors is on one."""
+    return next((t.device for t in tensors if isinstance(t, torch.Tensor) and t.is_cuda), None)
 
 
 def _new_key(as_numpy: bool) -> Any:
@@ -187,6 +211,7 @@ def _compile(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     roots: list[Any],
+    target: Target,
 ) -> tuple[Entry, list[Any]]:
     reason = _why(history, signature, function, args, kwargs, roots)
     name = graph_name(function)
@@ -225,7 +250,7 @@ def _compile(
                 "pass it as an argument, or make it with torch.tensor in the function",
             )
         hidden.append(known.tensor if number is None else number)
-    program = Program(traced.graph)
+    program = Program(traced.graph, target)
     traced.hidden.clear()  # the program must not keep the tensors alive
     entry = Entry(signature, plan, hidden, traced, program)
     history.entries.insert(0, entry)
@@ -274,16 +299,19 @@ class Jit:
     kind = "jit"
     options = ()
 
-    def __init__(self, func: Callable[..., Any]) -> None:
+    def __init__(self, func: Callable[..., Any], target: Target = "cpu") -> None:
+        if target not in get_args(Target):
+            raise ValueError(f"target must be 'cpu' or 'cuda', got {target!r}")
         func = callable_of(func, "jit")
         functools.update_wrapper(self, func, updated=())
         self.func = func
+        self.target: Target = target
         self.graph_name = graph_name(func)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
             return self.func(*args, **kwargs)
-        return run(self.func, args, kwargs)
+        return run(self.func, args, kwargs, self.target)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
@@ -297,6 +325,11 @@ class Jit:
         return f"<jit of {self.graph_name}>"
 
 
-def jit(func: Callable[..., Any]) -> Callable[..., Any]:
-    """``func``, compiled once for each signature it is called with. Also a decorator."""
-    return Jit(func)
+def jit(func: Callable[..., Any] | None = None, *, target: Target = "cpu") -> Any:
+    """``func``, compiled once for each signature it is called with. Also a decorator.
+
+    With the target ``cuda`` it runs on an NVIDIA GPU, called with tensors there or on the host.
+    """
+    if func is None:
+        return functools.partial(jit, target=target)
+    return Jit(func, target)

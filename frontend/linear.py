@@ -76,10 +76,10 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
 
         def pull(cotangents: list[Any]) -> list[Any]:
             rest = [
-                torch.zeros(v.shape, dtype=v.dtype)
-                for v in program.graph.outputs[len(cotangents) :]
+                torch.zeros(v.shape, dtype=v.dtype, device=getattr(value, "device", "cpu"))
+                for v, value in zip(program.graph.outputs, values, strict=True)
                 if v.is_float
-            ]
+            ][len(cotangents) :]
             return backward.run([*residuals, *cotangents, *rest], as_numpy)
 
     output, aux = call.result(values)

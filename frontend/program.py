@@ -19,6 +19,7 @@ from mlir import ir
 from ..dialects.pb.types import shape
 from ..pipelines import cache
 from ..pipelines.artifact import Interface, TensorSpec
+from ..pipelines.targets import Target
 from ..runtime import ArtifactError, Function, load
 from ..runtime.arrays import to_numpy, to_torch
 from . import autograd, split
@@ -27,7 +28,7 @@ from .graph import Graph, Node, Value, Vjp, dtype_name
 from .importer import import_graph
 
 
-def machine_code(module: ir.Module, source: str) -> Function:
+def machine_code(module: ir.Module, source: str, target: Target = "cpu") -> Function:
     """@main of ``module`` as a callable, compiled or taken from the cache on disk."""
     main = split.lookup(module, "main")
     inputs, outputs = main.type.inputs, main.type.results
@@ -47,7 +48,7 @@ def machine_code(module: ir.Module, source: str) -> Function:
             found.append(load(path))
         return bool(found)
 
-    with module.context, cache.library(module, interface, usable=usable) as path:
+    with module.context, cache.library(module, interface, None, usable, target) as path:
         return found[0] if found else load(path)
 
 
@@ -62,15 +63,18 @@ def _flat(count: int) -> dict[str, Any]:
 class Compiled:
     """@main of a module on tensors; no torch graph is made."""
 
-    def __init__(self, module: Callable[[], ir.Module], source: str) -> None:
+    def __init__(
+        self, module: Callable[[], ir.Module], source: str, target: Target = "cpu"
+    ) -> None:
         self._module, self._source = module, source
+        self.target: Target = target
         self._lock = threading.RLock()  # two threads may come first; a module serves once
 
     @cached_property
     def function(self) -> Function:
         with self._lock:
             if "function" not in self.__dict__:
-                self.__dict__["function"] = machine_code(self._module(), self._source)
+                self.__dict__["function"] = machine_code(self._module(), self._source, self.target)
             return self.__dict__["function"]
 
     def run(self, tensors: Sequence[Any], as_numpy: bool = False) -> list[Any]:
@@ -83,8 +87,8 @@ class Compiled:
 class Program(Compiled):
     """``graph`` as a function of its inputs, which torch can differentiate."""
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(lambda: import_graph(graph), graph.name)
+    def __init__(self, graph: Graph, target: Target = "cpu") -> None:
+        super().__init__(lambda: import_graph(graph), graph.name, target)
         self.graph = graph
         self._pullbacks: dict[tuple[int, ...], Program] = {}
         self._tracked: dict[tuple[int, ...], tuple[bool, ...]] = {}
@@ -107,7 +111,7 @@ class Program(Compiled):
             node = Node(Vjp(graph, wrt), operands, {}, results, graph.location)
             name = f"vjp_{graph.name}"
             derived = Graph(name, list(operands), [node], grads, graph.location)
-            self._pullbacks[wrt] = Program(derived)
+            self._pullbacks[wrt] = Program(derived, self.target)
         return self._pullbacks[wrt]
 
     def linearized(self, wrt: tuple[int, ...], transposed: bool) -> tuple[Compiled, Compiled]:
@@ -119,8 +123,11 @@ class Program(Compiled):
         with self._lock:
             if key not in self._halves:
                 forward, linear = split.halves(import_graph(self.graph), wrt, transposed)
-                name = self.graph.name
-                self._halves[key] = Compiled(lambda: forward, name), Compiled(lambda: linear, name)
+                name, target = self.graph.name, self.target
+                self._halves[key] = (
+                    Compiled(lambda: forward, name, target),
+                    Compiled(lambda: linear, name, target),
+                )
             return self._halves[key]
 
     def tracked(self, wrt: tuple[int, ...]) -> tuple[bool, ...]:

@@ -17,16 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from typing import Any, Protocol
 
 import filelock
 import platformdirs
 from mlir import ir
 
 from ..dialects.diagnostics import user_location
-from . import artifact, cpu
+from . import artifact
 from .artifact import Interface
 from .builders import walk
-from .cpu import Options
+from .targets import pipeline
 
 #: What the libraries in the cache may take together; the least recently used go first.
 LIMIT_BYTES = 1 << 30
@@ -35,18 +36,30 @@ _UNFINISHED = ".new-"
 _SOURCES = {".py", ".so", ".td", ".cpp", ".h"}
 
 
+class Options(Protocol):
+    """How a pipeline is to compile."""
+
+    def key(self) -> list[Any]:
+        """All that tells a library made with these options from others, for JSON."""
+        ...
+
+
 @contextlib.contextmanager
 def library(
     module: ir.Module,
     interface: Interface,
     options: Options | None = None,
     usable: Callable[[pathlib.Path], bool] = pathlib.Path.is_file,
+    target: str = "cpu",
 ) -> Iterator[pathlib.Path]:
     """The library of @main of `module` (which is consumed); its path is good inside `with`.
 
-    What is in the cache but not `usable`, because somebody damaged it, is made again.
+    What is in the cache but not `usable`, because somebody damaged it, is made again. `options`
+    are those of the target's pipeline.
     """
-    options = options or Options()
+    chosen = pipeline(target)
+    options = options or chosen.Options()
+    assert options is not None
     with contextlib.ExitStack() as stack:
         entry = None
         with contextlib.suppress(OSError):
@@ -58,7 +71,7 @@ def library(
             found = entry
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="pullback-"))
-            path = cpu.build(module, interface, pathlib.Path(scratch), options)
+            path = chosen.build(module, interface, pathlib.Path(scratch), options)
             found = entry if entry is not None and _keep(path.parent, entry) else path.parent
         with contextlib.suppress(OSError):
             os.utime(found)
@@ -92,7 +105,7 @@ def _key(module: ir.Module, interface: Interface, options: Options) -> str:
         "params": [params.mode, [leaf.json() for leaf in params.leaves]],
         "trees": [interface.in_tree, interface.out_tree, list(interface.arg_names)],
         "origin": [interface.source, interface.transform],
-        "target": [options.target.triple, options.target.cpu, options.target.features],
+        "target": options.key(),
         "errors": _error_locations(module),
         "compiler": _compiler(),
     }

@@ -39,6 +39,9 @@ class Options:
 
     target: llvm.Target = field(default_factory=llvm.host)
 
+    def key(self) -> list[str]:
+        return [self.target.triple, self.target.cpu, self.target.features]
+
 
 @dataclass
 class Compilation:

@@ -77,6 +77,10 @@ Params = Annotated[
         "further inputs, or NAME.params beside the library."
     ),
 ]
+Target = Annotated[
+    Literal["cpu", "cuda"],
+    typer.Option(help="What the library runs on: this CPU, or NVIDIA GPUs (none is needed here)."),
+]
 Library = Annotated[Path, typer.Argument(metavar="NAME.so", exists=True, dir_okay=False)]
 
 STAGES = (
@@ -91,6 +95,16 @@ STAGES = (
     "llvm",
     "asm",
 )
+CUDA_STAGES = (
+    *STAGES[:5],
+    "bufferized",
+    "kernels",
+    "planned",
+    "outlined",
+    "nvvm",
+    "ptx",
+    "sass",
+)
 
 
 @app.command()
@@ -104,6 +118,7 @@ def compile(
     ] = Path(),
     name: Name = None,
     params: Params = "embed",
+    target: Target = "cpu",
 ) -> None:
     """Compile FUNCTION, transformed, to NAME.so and NAME.h.
 
@@ -114,7 +129,7 @@ def compile(
     if not isolation.in_child():
         raise typer.Exit(isolation.run_again(__spec__.name))
     with progress("importing torch and MLIR") as say:
-        from ..pipelines import cpu
+        from ..pipelines import targets
 
         lowered = lower(function, transform, arg, example, name, params, say)
         out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +140,7 @@ def compile(
 
         module = lowered.module()
         with module.context:
-            path = cpu.build(module, lowered.interface, out, watch=watch)
+            path = targets.pipeline(target).build(module, lowered.interface, out, watch=watch)
     size = path.stat().st_size
     print(f"{path} ({size / 1024:.1f} KB), {path.with_suffix('.h')}", file=sys.stderr)
 
@@ -134,25 +149,31 @@ def compile(
 def show(
     function: Function,
     stage: Annotated[
-        str, typer.Option(metavar="NAME | A..B", help=f"One of {', '.join(STAGES)}.")
+        str,
+        typer.Option(
+            metavar="NAME | A..B",
+            help=f"One of {', '.join(STAGES)}; for the target cuda {', '.join(CUDA_STAGES)}.",
+        ),
     ] = "simplified",
     transform: Transform = None,
     arg: Args = None,
     example: Example = None,
     name: Name = None,
     params: Params = "embed",
+    target: Target = "cpu",
 ) -> None:
     """Print the program as it is after a stage, or the difference between two."""
     from . import isolation
 
     names = stage.split("..")
-    if len(names) > 2 or not set(names) <= set(STAGES):
-        raise typer.BadParameter(f"{stage!r} is not one of {', '.join(STAGES)}, or two as A..B")
+    known = STAGES if target == "cpu" else CUDA_STAGES
+    if len(names) > 2 or not set(names) <= set(known):
+        raise typer.BadParameter(f"{stage!r} is not one of {', '.join(known)}, or two as A..B")
     if not isolation.in_child():
         raise typer.Exit(isolation.run_again(__spec__.name))
     with progress("importing torch and MLIR") as say:
         lowered = lower(function, transform, arg, example, name, params, say)
-        texts = [stage_text(lowered, one) for one in names]
+        texts = [stage_text(lowered, one, target) for one in names]
     if len(texts) == 1:
         print(texts[0].rstrip())
     else:
@@ -162,7 +183,10 @@ def show(
 
 @app.command()
 def inspect(library: Library) -> None:
-    """Print the manifest of a library: inputs, outputs, target, cost, errors; as JSON."""
+    """Print the manifest of a library: inputs, outputs, target, cost, errors; as JSON.
+
+    Of one for GPUs also the kernels: grid, block, registers, shared memory, spills, occupancy.
+    """
     from ..runtime.manifest import read
 
     print(json.dumps(read(library), indent=2))
@@ -208,16 +232,16 @@ def lower(
         raise PullbackError(message, places[-1] if places else None) from None
 
 
-def stage_text(lowered: Any, stage: str) -> str:
+def stage_text(lowered: Any, stage: str, target: str) -> str:
     if stage == "captured":
         return str(lowered.traced.graph)
     module = lowered.module()
     if stage == "pb":
         return str(module)
-    from ..pipelines import cpu
+    from ..pipelines import targets
 
     with module.context:
-        return cpu.show(module, lowered.interface, stage)
+        return targets.pipeline(target).show(module, lowered.interface, stage)
 
 
 @contextmanager

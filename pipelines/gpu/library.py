@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import pathlib
 import platform
 import struct
@@ -31,6 +33,8 @@ def write(c: Compilation, directory: pathlib.Path) -> pathlib.Path:
     assert c.plan is not None and c.lowered is not None
     if len(c.plan.kernels) > MAX_KERNELS:
         raise InternalError(f"{len(c.plan.kernels)} kernels are more than a library can hold")
+    if c.plan.globals:
+        raise InternalError("a plan with globals")  # the runtime does not look them up
     architectures = ptxas.ARCHITECTURES if c.options.cubins and ptxas.find() else ()
     cubins = [ptxas.assemble(c.ptx, each) for each in architectures] if c.plan.kernels else []
     interface, workspace = c.interface, c.plan.workspace
@@ -59,6 +63,16 @@ def write(c: Compilation, directory: pathlib.Path) -> pathlib.Path:
         artifact.seal(path)
 
     return artifact.write_library(interface, directory, text, library)
+
+
+def ingredients(cubins: bool) -> list[str]:
+    """What libraries are made of besides the compiler's Python, for the key of the cache."""
+    tool = ptxas.find() if cubins else None
+    versions = [hashlib.sha256(_RUNTIME.read_bytes()).hexdigest()]
+    if tool is not None:
+        status = pathlib.Path(tool).stat()
+        versions.append(f"{tool} {status.st_size} {status.st_mtime_ns}")
+    return versions
 
 
 def _sections(c: Compilation, cubins: list[Cubin]) -> list[Section]:
@@ -105,10 +119,10 @@ def _target(plan_: plan.Plan, cubins: list[Cubin]) -> dict[str, Any]:
             "name": name,
             "grid": list(first[number].grid),
             "block": list(first[number].block),
+            "dynamic_shared_bytes": first[number].shared_bytes,
             "launches": sum(step.kernel == number for step in launches),
             "machine_code": {
-                f"sm_{each.architecture}": _figures(each, name, first[number].block[0])
-                for each in cubins
+                f"sm_{each.architecture}": _figures(each, name, first[number]) for each in cubins
             },
         }
         for number, name in enumerate(plan_.kernels)
@@ -127,13 +141,14 @@ def _target(plan_: plan.Plan, cubins: list[Cubin]) -> dict[str, Any]:
     }
 
 
-def _figures(cubin: Cubin, name: str, block: int) -> dict[str, Any]:
+def _figures(cubin: Cubin, name: str, launch: Launch) -> dict[str, Any]:
     figures = cubin.figures[name]
+    threads, dynamic = math.prod(launch.block), launch.shared_bytes
     return {
         "registers": figures.registers,
         "shared_bytes": figures.shared,
         "spilled_bytes": figures.spilled,
-        "occupancy": round(figures.occupancy(cubin.architecture, block), 2),
+        "occupancy": round(figures.occupancy(cubin.architecture, threads, dynamic), 2),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from .. import bufferize, pb_to_linalg, plan_memory, stages
 from ..artifact import Interface
 from ..pb_to_linalg import Lowered
 from ..stages import Stage, run_passes
-from . import kernels, nvvm, outline
+from . import kernels, library, nvvm, outline, ptxas
 from .lowering import GpuLowering
 from .plan import Argument, Kind, Plan
 
@@ -26,6 +27,9 @@ class Options:
 
     #: Machine code beside the PTX, where an assembler is found.
     cubins: bool = True
+
+    def key(self) -> list[str]:
+        return ["cuda", platform.machine(), *library.ingredients(self.cubins)]
 
 
 @dataclass
@@ -114,8 +118,6 @@ def build(
     watch: Callable[[str, stages.State], None] | None = None,
 ) -> pathlib.Path:
     """Compiles @main of `module` (which is consumed) to NAME.so and NAME.h; returns NAME.so."""
-    from . import library
-
     c = compiled(module, interface, options, watch=watch)
     return library.write(c, pathlib.Path(directory))
 
@@ -123,5 +125,10 @@ def build(
 def show(
     module: ir.Module, interface: Interface, stage: str, options: Options | None = None
 ) -> str:
-    """The program after `stage`."""
+    """The program after `stage` ("sass": the machine code as assembly).
+
+    ToolchainError: "sass" without NVIDIA's assembler and disassembler.
+    """
+    if stage == "sass":
+        return ptxas.disassembly(compiled(module, interface, options).ptx, ptxas.ARCHITECTURES[-1])
     return compiled(module, interface, options, until=stage).text()

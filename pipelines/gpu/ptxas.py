@@ -32,19 +32,20 @@ class Figures:
     stack: int
     spilled: int
 
-    def occupancy(self, architecture: int, block: int) -> float:
-        """The share of a multiprocessor's threads that can be there at once, at most 1.
+    def occupancy(self, architecture: int, block: int, dynamic: int = 0) -> float:
+        """The share of a multiprocessor's warps that can be there at once, at most 1.
 
-        By the occupancy rules of CUDA's programming guide: registers are given to warps in units of
-        256, shared memory to blocks in units of 128 bytes (and 1 KB is the system's).
+        For blocks of `block` threads with `dynamic` bytes of shared memory besides. By the rules of
+        CUDA's occupancy calculator: registers are given to warps in units of 256, and warps to four
+        schedulers evenly; shared memory to blocks in units of 128 bytes, 1 KB more than asked for.
         """
-        threads, most_blocks = 2048, 32
-        shared = {80: 164, 90: 228}[architecture] << 10
+        most_warps, most_blocks = 64, 32
+        memory = {80: 164, 90: 228}[architecture] << 10
         warps = -(-block // 32)
-        by_registers = 65536 // (-(-max(self.registers, 1) * 32 // 256) * 256) // warps
-        by_shared = shared // (-(-(self.shared + 1024) // 128) * 128)
-        blocks = min(threads // (32 * warps), by_registers, by_shared, most_blocks)
-        return blocks * warps * 32 / threads
+        by_registers = 65536 // (-(-max(self.registers, 1) * 32 // 256) * 256) // 4 * 4 // warps
+        by_memory = memory // (-(-(self.shared + dynamic + 1024) // 128) * 128)
+        blocks = min(most_warps // warps, by_registers, by_memory, most_blocks)
+        return blocks * warps / most_warps
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,35 @@ def assemble(ptx: str, architecture: int) -> Cubin:
         source, code = pathlib.Path(scratch, "kernels.ptx"), pathlib.Path(scratch, "kernels.cubin")
         source.write_text(ptx)
         command = [tool, "-v", f"-arch=sm_{architecture}", str(source), "-o", str(code)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise ToolchainError(f"ptxas could not be started: {error}", command) from error
-        if done.returncode:
-            raise ToolchainError("ptxas refused the PTX", command, done.stderr)
-        return Cubin(architecture, code.read_bytes(), _figures(done.stderr))
+        _, said = _run(command, "refused the PTX")
+        return Cubin(architecture, code.read_bytes(), _figures(said))
+
+
+def disassembly(ptx: str, architecture: int) -> str:
+    """What `ptxas` makes of the PTX, as text. ToolchainError without it or a disassembler."""
+    tools = {"nvdisasm": ["--print-code"], "cuobjdump": ["-sass"]}
+    tool = next((tool for tool in tools if find(tool)), None)
+    if tool is None:
+        raise ToolchainError(
+            "no disassembler found: install CUDA's nvdisasm, or `pip install nvidia-cuda-nvdisasm`"
+        )
+    code = assemble(ptx, architecture).code
+    with tempfile.TemporaryDirectory() as scratch:
+        file = pathlib.Path(scratch, "kernels.cubin")
+        file.write_bytes(code)
+        return _run([find(tool) or tool, *tools[tool], str(file)], "refused the machine code")[0]
+
+
+def _run(command: list[str], problem: str) -> tuple[str, str]:
+    """What a tool prints to its two outputs."""
+    name = pathlib.Path(command[0]).name
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ToolchainError(f"{name} could not be started: {error}", command) from error
+    if done.returncode:
+        raise ToolchainError(f"{name} {problem}", command, done.stderr)
+    return done.stdout, done.stderr
 
 
 def _figures(text: str) -> dict[str, Figures]:

@@ -60,6 +60,26 @@ def test_the_target_is_part_of_the_key() -> None:
     assert cached(TEXT) != cached(TEXT, cpu.Options(older))
 
 
+def test_libraries_for_gpus_have_entries_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pullback.pipelines.gpu import library
+    from pullback.pipelines.gpu.pipeline import Options
+
+    def gpu() -> Path:
+        with ir.Context():
+            module = ir.Module.parse(TEXT)
+            options = Options(cubins=False)
+            with cache.library(module, interface(module), options, target="cuda") as path:
+                return path
+
+    first = gpu()
+    assert first != cached(TEXT)
+    assert gpu() == first
+    monkeypatch.setattr(library, "_RUNTIME", Path(__file__))
+    monkeypatch.setattr(library, "write", lambda c, folder: pytest.fail("made again"))
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        gpu()
+
+
 def test_a_failed_compile_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

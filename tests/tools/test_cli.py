@@ -94,6 +94,24 @@ def test_show_prints_a_stage(stage: str) -> None:
     assert result.stderr == ""
 
 
+def test_a_library_for_gpus(tmp_path: Path) -> None:
+    options = ("--arg", "x=f32[8]", "--target", "cuda")
+    shown = cli("show", f"{EXAMPLE}:wave", *options, "--stage", "ptx")
+    assert ".visible .entry" in shown.stdout, shown.stderr
+    made = cli("compile", f"{EXAMPLE}:wave", *options, "-o", tmp_path)
+    assert made.returncode == 0, made.stderr
+    target = json.loads(cli("inspect", tmp_path / "wave.so").stdout)["target"]
+    assert (target["kind"], target["ptx"]) == ("cuda", "sm_80")
+    (kernel,) = target["kernels"]
+    assert f".entry {kernel['name']}(" in shown.stdout
+    assert kernel["block"] and kernel["grid"]
+    for figures in kernel["machine_code"].values():
+        assert figures["spilled_bytes"] == 0 < figures["occupancy"]
+    assert "device memory" in (tmp_path / "wave.h").read_text()
+    refused = cli("show", f"{EXAMPLE}:wave", *options, "--stage", "asm")
+    assert refused.returncode == 2 and "is not one of" in refused.stderr
+
+
 def test_show_prints_a_difference() -> None:
     result = cli(
         "show", f"{EXAMPLE}:wave", "--transform", "grad(f)", "--arg", "x=f32[8]",
