@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Combine = Callable[[Scalars, ir.Value, ir.Value], ir.Value] | None
 
 
-class _Positions:
+class Positions:
     """Where out[b, i, r] lies in x[...]; the index tensors have shape b + i."""
 
     def __init__(
@@ -42,12 +42,12 @@ class _Positions:
         for d in range(self.batch):
             result[d] = at[d]
         for axis, value in zip(self.axes, found, strict=True):
-            result[axis] = self._clamped(value, self.x.shape[axis])
+            result[axis] = self.clamped(value, self.x.shape[axis])
         for position, d in enumerate(self.rest):
             result[d] = at[self.index_rank + position]
         return [value for value in result if value is not None]
 
-    def _clamped(self, value: ir.Value, size: int) -> ir.Value:
+    def clamped(self, value: ir.Value, size: int) -> ir.Value:
         if not self.checked:
             low, high = constant(value.type, 0), constant(value.type, size - 1)
             value = arith.minsi(arith.maxsi(value, low), high)
@@ -62,7 +62,7 @@ def gathered(
     batch_dims: int,
     checked: bool,
 ) -> Node:
-    positions = _Positions(x, indices, axes, batch_dims, checked)
+    positions = Positions(x, indices, axes, batch_dims, checked)
     if x.size == 0:
         # Every index is out of range, and recorded as such: there is nothing to read.
         return lowering.full(positions.shape, x.element, 0)
@@ -87,7 +87,7 @@ def scattered(
     combine: Combine,
 ) -> Node:
     """One loop after another over the updates, in row-major order: the result is determined."""
-    positions = _Positions(x, indices, axes, batch_dims, checked)
+    positions = Positions(x, indices, axes, batch_dims, checked)
     if x.size == 0 or updates.size == 0:
         return x
 

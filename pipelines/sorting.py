@@ -61,7 +61,7 @@ def loop(
     return list(loop.results)
 
 
-def _precedes(m: Scalars, x: ir.Value, y: ir.Value, descending: bool) -> ir.Value:
+def precedes(m: Scalars, x: ir.Value, y: ir.Value, descending: bool) -> ir.Value:
     """Does x come strictly before y? NaN counts as larger than everything else."""
     if descending:
         x, y = y, x
@@ -123,7 +123,7 @@ class _Sort:
                     at_most = arith.minsi(place, last)  # a run that is used up is not looked at
                     positions.append(tensor.extract(source, [*source_row, at_most]))
                     keys.append(self._key(row, positions[-1]))
-                strictly = _precedes(m, keys[1], keys[0], self.descending)
+                strictly = precedes(m, keys[1], keys[0], self.descending)
                 used_up = m.compare("ge", left, middle)
                 from_right = m.all(m.compare("lt", right, high), arith.ori(used_up, strictly))
                 chosen = m.select(from_right, positions[1], positions[0])

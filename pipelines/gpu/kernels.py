@@ -16,12 +16,14 @@ from ..builders import symbol
 from ..control import CONTROL
 from ..plan_memory import VIEWS, compute_in_place
 from ..stages import run_passes
-from . import maps, reductions, rows
+from . import maps, reductions, rows, transposes
+from .epilogues import Fused
 from .launch import launch
 from .nests import Nest, cloned
+from .products import product_of
 from .row_groups import Group, grouped
 
-_GENERAL = "linalg-generalize-named-ops"
+_GENERAL = "linalg-generalize-named-ops,cse"
 _STAYS = {*VIEWS, "memref.alloc", "memref.get_global", "func.return", "scf.yield", "gpu.launch"}
 
 
@@ -106,24 +108,49 @@ def _decides(op: Any) -> bool:
 def _emit_nests(operations: Sequence[Any]) -> None:
     """Kernels, before the first of them; in between is nothing that computes."""
     nests = [Nest(op.operation) for op in operations]
-    for part in grouped(nests):
-        members = [each.nest for each in part.nests] if isinstance(part, Group) else [part]
+    for part in _with_products(nests):
+        if isinstance(part, Group):
+            members = [each.nest for each in part.nests]
+        else:
+            members = part.nests if isinstance(part, Fused) else [part]
         with ir.InsertionPoint(members[0].op), members[0].op.location:
             if isinstance(part, Group):
                 rows.emit(part)
+            elif isinstance(part, Fused):
+                part.emit()
             else:
                 _emit(part)
         for nest in members:
             nest.op.erase()
 
 
+def _with_products(nests: Sequence[Nest]) -> list[Nest | Group | Fused]:
+    """Products with what follows them; the nests between, as row_groups.py groups them."""
+    found: list[Nest | Group | Fused] = []
+    between: list[Nest] = []
+    left = list(nests)
+    while left:
+        product = product_of(left[0])
+        if product is None:
+            between.append(left.pop(0))
+            continue
+        found += grouped(between)
+        between = []
+        fused = Fused.of(product, left[1] if len(left) > 1 else None)
+        found.append(fused)
+        left = left[len(fused.nests) :]
+    return found + grouped(between)
+
+
 def _emit(nest: Nest) -> None:
-    if 0 in nest.domain:
+    if 0 in nest.domain or nest.copies_itself:
         return
     if any(start is not None for start in nest.starts):
         reductions.emit(nest)
     elif nest.reduced:
         raise InternalError("a reduction without a start")
+    elif (along := transposes.crossing(nest)) is not None:
+        transposes.emit(nest, along)
     else:
         maps.emit(nest)
 

@@ -1,15 +1,17 @@
 """How the loop graph of a function is built and emitted for a GPU: what differs from the CPU.
 
 Reductions start in registers, so nothing is filled before them. Products of matrices and
-convolutions are sums of products like any other until tiles take them over.
+convolutions are sums of products like any other; kernels.py finds them.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import linalg
+from mlir.dialects import linalg, memref
 
 from ..buffers import in_memory
 from ..fusion import Step
@@ -17,7 +19,10 @@ from ..loop_emission import Emission
 from ..loop_graph import Node, Reduction
 from ..lowering import Lowering
 from ..memory_loops import Product
+from . import matrices, scans, scatters
 from .nests import STARTS
+from .sorting import Sort
+from .wholes import memory_of
 
 
 class GpuEmission(Emission):
@@ -49,3 +54,57 @@ class GpuLowering(Lowering):
 
     def product(self, x: Node) -> Product:
         return Product(1)
+
+    def scatter_add(self, x: Node, *rest: Any) -> Node:
+        return scatters.scattered(self, x, *rest, combine=lambda m, old, new: m.add(old, new))
+
+    def scatter_max(self, x: Node, *rest: Any) -> Node:
+        return scatters.scattered(self, x, *rest, combine=lambda m, old, new: m.maximum(old, new))
+
+    def scatter(self, x: Node, *rest: Any) -> Node:
+        return scatters.scattered(self, x, *rest, combine=None)
+
+    def cumulative_sum(self, x: Node, along: int, reverse: bool) -> Node:
+        outer, inner = math.prod(x.shape[:along]), math.prod(x.shape[along + 1 :])
+        sizes = outer, x.shape[along], inner
+        wide = ir.F64Type.get() if isinstance(x.element, ir.FloatType) else x.element
+
+        def emit(emission: Emission, places: Sequence[Any], values: ir.Value) -> None:
+            m, memory = emission.scalars, memory_of(values)
+            scans.scan(m, memory, places[0], sizes, wide, reverse)
+
+        rows = self.reshape(x, sizes)
+        [found] = self.in_memory([(sizes, x.element)], [rows], emit)
+        return self.reshape(found, x.shape)
+
+    def argsort(self, x: Node, along: int, descending: bool) -> Node:
+        i64 = ir.IntegerType.get_signless(64)
+        order = [d for d in range(len(x.shape)) if d != along] + [along]
+        if x.size == 0:
+            return self.full(x.shape, i64, 0)
+        moved = [x.shape[d] for d in order]
+        length, count = moved[-1], x.size // moved[-1]
+        ordered = x if order == sorted(order) else self.transpose(x, order)
+        rows = self.reshape(ordered, (count, length))
+
+        def emit(emission: Emission, places: Sequence[Any], keys: ir.Value) -> None:
+            memory = memory_of(keys)
+
+            def key(row: ir.Value, at: ir.Value) -> ir.Value:
+                return emission.from_memory(memref.load(memory, [row, at]), x.element)
+
+            Sort(emission.scalars, key, count, length, descending).emit(places[0])
+
+        [found] = self.in_memory([((count, length), i64)], [rows], emit)
+        back = [order.index(d) for d in range(len(order))]
+        return self.transpose(self.reshape(found, moved), back)
+
+    def on_matrices(
+        self,
+        results: Sequence[tuple[Sequence[int], ir.Type]],
+        sources: Sequence[Node],
+        body: Callable[..., None],
+        copied: Sequence[int | None],
+        scratches: Sequence[Sequence[int]] = (),
+    ) -> list[Node]:
+        return matrices.on_matrices(self, results, sources, body, copied, scratches)

@@ -100,6 +100,14 @@ class Nest:
         return [len(list(argument.uses)) > 0 for argument in self.block.arguments]
 
     @property
+    def copies_itself(self) -> bool:
+        """Does nothing, as what is inserted may lie in its place already."""
+        arguments = list(self.block.arguments)
+        return len(self.inputs) == 1 == len(self.outputs) and (
+            self.yielded[0] == arguments[0] and self.inputs[0] == self.outputs[0]
+        )
+
+    @property
     def previous(self) -> Sequence[ir.Value]:
         """The arguments of the body that are what the results were."""
         return list(self.block.arguments)[len(self.inputs) :]
@@ -119,16 +127,21 @@ class Nest:
     def loads(self, loops: Sequence[ir.Value], skip: Mapping[int, ir.Value]) -> list[ir.Value]:
         """The elements that the body takes; those in `skip` are known."""
         values: list[Any] = []
-        for number, access in enumerate(self.accesses):
+        for number in range(len(self.accesses)):
             if number in skip:
                 values.append(skip[number])
             elif not self.used[number]:
                 values.append(None)
-            elif not isinstance(access.buffer.type, ir.MemRefType):
-                values.append(access.buffer)
             else:
-                values.append(memref.load(access.buffer, access.at(loops)))
+                values.append(self.load(number, loops))
         return values
+
+    def load(self, number: int, loops: Sequence[ir.Value]) -> ir.Value:
+        """The element of an operand; operands that are no buffers are elements themselves."""
+        access = self.accesses[number]
+        if not isinstance(access.buffer.type, ir.MemRefType):
+            return access.buffer
+        return memref.load(access.buffer, access.at(loops))
 
     def run(self, loops: Sequence[ir.Value], arguments: Sequence[ir.Value | None]) -> list:
         """The body for these arguments; what it yields."""

@@ -1,0 +1,137 @@
+"""Which loop nests are products of matrices, however they are written.
+
+A nest is one if it sums a product of two factors, each computed from its own inputs: of the loops
+around, those that only the left factor knows give the rows, those of the right one the columns, and
+those of both a batch. Convolutions are such products too, with images read at shifted places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlir import ir
+
+from .nests import Nest, cloned
+
+#: From this many products on, and terms a sum, tiles are better than one sum after the other.
+_LARGE, _TERMS, _SIDE = 1 << 15, 8, 4
+
+
+@dataclass
+class Factor:
+    """One side: what computes it, from which operands of the nest, and along which loops."""
+
+    nest: Nest
+    value: ir.Value
+    body: list[Any]
+    inputs: list[int]
+    loops: set[int]
+
+    def at(self, loops: Sequence[ir.Value]) -> ir.Value:
+        """The element at these loops (those of others are not looked at)."""
+        arguments = list(self.nest.block.arguments)
+        known: dict[ir.Value, Any] = {}
+        for number in self.inputs:
+            known[arguments[number]] = self.nest.load(number, loops)
+        cloned(self.body, known, loops)
+        return known.get(self.value, self.value)
+
+    @property
+    def plain(self) -> int | None:
+        """The operand whose elements are the factor, as they lie in memory."""
+        arguments = list(self.nest.block.arguments)
+        if len(self.inputs) == 1 and self.value == arguments[self.inputs[0]]:
+            return self.inputs[0]
+        return None
+
+    def along(self, loops: Sequence[int]) -> bool:
+        """Does the last of these loops run along the rows of what is read?"""
+        return any(self.nest.accesses[n].along() == loops[-1] for n in self.inputs if loops)
+
+
+@dataclass
+class Product:
+    """out[batch, rows, columns] = sum over terms of left[batch, rows, terms] * right[...]."""
+
+    nest: Nest
+    left: Factor
+    right: Factor
+    batch: list[int]
+    rows: list[int]
+    columns: list[int]
+    terms: list[int]
+
+    def size(self, loops: Sequence[int]) -> int:
+        return math.prod(self.nest.domain[d] for d in loops)
+
+
+def product_of(nest: Nest) -> Product | None:
+    """The nest as a product that is worth tiles, or None."""
+    if len(nest.outputs) != 1 or not nest.reduced or nest.starts[0] is None:
+        return None
+    last = _made_by(nest, nest.yielded[0])
+    [old] = nest.previous
+    if (
+        last is None
+        or last.operation.name != "arith.addf"
+        or ir.FloatAttr(nest.starts[0]).value != 0
+    ):
+        return None
+    terms = [v for v in last.operation.operands if v != old]
+    multiplied = _made_by(nest, terms[0]) if len(terms) == 1 else None
+    if multiplied is None or multiplied.operation.name != "arith.mulf":
+        return None
+    if len(list(old.uses)) != 1:
+        return None
+    left, right = (_factor(nest, value) for value in multiplied.operation.operands)
+    if left is None or right is None or not left.inputs or not right.inputs:
+        return None
+    return _arranged(nest, left, right)
+
+
+def _arranged(nest: Nest, left: Factor, right: Factor) -> Product | None:
+    both = left.loops & right.loops
+    batch = [d for d in nest.parallel if d in both or d not in left.loops | right.loops]
+    rows = [d for d in nest.parallel if d in left.loops - right.loops]
+    columns = [d for d in nest.parallel if d in right.loops - left.loops]
+    along = nest.outputs[0].along()
+    if along in rows:
+        left, right, rows, columns = right, left, columns, rows
+    found = Product(nest, left, right, batch, rows, columns, nest.reduced)
+    m, n, k = (found.size(loops) for loops in (rows, columns, nest.reduced))
+    volume = found.size(batch) * m * n * k
+    if volume < _LARGE or k < _TERMS or max(m, n) < 2 * _SIDE or min(m, n) < _SIDE:
+        return None
+    return found
+
+
+def _made_by(nest: Nest, value: ir.Value) -> Any:
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return None
+    return next((op for op in nest.body if op.operation == owner), None)
+
+
+def _factor(nest: Nest, value: ir.Value) -> Factor | None:
+    """What a value is computed from, inside the body."""
+    wanted, body = {value}, []
+    loops: set[int] = set()
+    for op in reversed(nest.body):
+        if not any(result in wanted for result in op.operation.results):
+            continue
+        if len(op.operation.regions) or op.operation.name == "memref.load":
+            return None
+        if op.operation.name == "linalg.index":
+            loops.add(ir.IntegerAttr(op.attributes["dim"]).value)
+        body.insert(0, op)
+        wanted.update(op.operation.operands)
+    arguments = list(nest.block.arguments)
+    inputs = [n for n, argument in enumerate(arguments) if argument in wanted]
+    if any(n >= len(nest.inputs) for n in inputs):
+        return None
+    for number in inputs:
+        loops |= nest.accesses[number].loops()
+    return Factor(nest, value, body, inputs, loops)
