@@ -178,7 +178,8 @@ def _replace(
     types = [argument.type for argument in block.arguments]
     main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, []))
     promises = ir.ArrayAttr(main.attributes["arg_attrs"])
-    main.attributes["arg_attrs"] = ir.ArrayAttr.get([*promises, promises[0]])
+    apart = ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
+    main.attributes["arg_attrs"] = ir.ArrayAttr.get([*promises, apart])
     for op, buffer in buffers.items():
         with ir.InsertionPoint(op), op.location:
             offset = constant(index, buffer.offset)

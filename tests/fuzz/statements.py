@@ -29,7 +29,8 @@ torch.nn.functional.huber_loss({x}, {y})|torch.nn.functional.l1_loss({x}, {y})
 {x}.argmax({d})|torch.softmax({x}, {d})|torch.log_softmax({x}, {d})|{x}.cumsum({d})|{x}.flip({d})
 torch.linalg.vector_norm({x}, 3, {d})|{x}.cumprod({d})|torch.logcumsumexp({x}, {d})
 torch.cummax({x}, {d}).values|{x}.sort({d}).values|{x}.sort({d}, descending={k}).indices
-{x}.topk(1, {d}).values|{x}.median({d}).values|{x}.argmin({d})|({x} > 0).any({d})|{x}.diff(dim={d})
+({x} + torch.arange({x}.numel()).reshape({x}.shape) / 256).topk(1, {d}).values
+{x}.median({d}).values|{x}.argmin({d})|({x} > 0).any({d})|{x}.diff(dim={d})
 torch.nn.functional.normalize({x}, dim={d})|torch.nn.functional.layer_norm({x}, {x}.shape[-1:])
 {x} @ {y}|{x} @ {y}.mT|torch.einsum("...i,...i->...", {x}, {y})|torch.outer({x}, {y})
 torch.einsum("ij,ik->jk", {x}, {y})|torch.tensordot({x}, {y}, 1)|torch.einsum("ii->i", {x})
@@ -46,7 +47,7 @@ torch.zeros_like({x}).index_add(0, {i}, {x})|torch.nn.functional.cross_entropy({
 {i} / 2|{x}.index_select(0, {i})|{i}.sum()|{x} > {y}|torch.where({b}, {x}, {x} * 2)|{b}.sum()
 {x}.masked_fill({b}, 0.5)|{x} * {b}|~{b}|{x} == {y}|{b} & ({i} > 0)|{i}.cumsum(0)|{i} % 3 + 1
 {x}.scatter({d}, {i}, 0.25)|torch.nn.functional.one_hot({i}.long(), 2)|{x}[{i}, {i}]|{i} * {i} - 1
-{x}.index_fill({d}, {i}, 0.5)|{x}.index_copy(0, {i}, {y})|torch.take({x}, {i})
+{x}.index_fill({d}, {i}, 0.5)|{x}.index_copy(0, {i}.reshape(-1)[:1], {y}[:1])|torch.take({x}, {i})
 torch.take_along_dim({x}, {i}, {d})|{x}.scatter_reduce({d}, {i}, {x}, "amax")
 {x}.double() * 1.5|{x}.float()|{x} + {i}.double().mean()|{b}.to({x}.dtype)|{x}.to(torch.int64)
 {x}.clone(); {t}[0] = {y}|{x}.clone(); {t}[1:] *= 2|{x}.clone(); {t} += {y}; {t}.mul_(2)
