@@ -51,7 +51,7 @@ _GPU_STATUS = [
     " *   -5: there is no libcuda.so.1",
     " *   -6: the driver is older than CUDA 12",
     " *   -7: a buffer is not at a multiple of 16 bytes",
-    " *   -1000 - n: the driver's error n (CUresult)",
+    " *   -1000 - n: the driver's error n (CUresult); -1201: the thread has no current context",
     " * What goes wrong with the data is found on the device: once the stream has been waited for,",
     " * the first int of the workspace is 0, or (only where such lines follow)",
 ]

@@ -8,6 +8,8 @@ objects. No dtype is ever converted: a wrong one is an error, as it would hide a
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ArgumentError, ArgumentTypeError, ArgumentValueError
@@ -60,7 +62,7 @@ def plain(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
     if name == "void16" and spec.dtype == "bf16":
         name = "bfloat16"  # its bits
     if array.shape != spec.shape or name != DTYPES[spec.dtype]:
-        _check(spec, name, array.shape)
+        check(spec, name, array.shape)
     if spec.dtype == "bf16":  # the extension knows it as two bytes
         array = array.view("V2") if array.dtype.isnative else array.astype(native).view("V2")
         native = array.dtype
@@ -97,7 +99,8 @@ def to_numpy(output: Any) -> np.ndarray[Any, Any]:
     return output.view(sys.modules["torch"].int16).numpy().view(bfloat16)
 
 
-def _check(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> None:
+def check(spec: TensorSpec, dtype: str, shape: tuple[int, ...]) -> None:
+    """Raises if an array of this dtype (numpy's name) and shape does not fit."""
     got = TensorSpec(spec.name, _SHORT.get(dtype, dtype), tuple(shape))
     if got.dtype != spec.dtype:
         raise ArgumentTypeError(
@@ -151,7 +154,12 @@ def _bfloat16(number: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.array(bits >> 16, np.uint16).view("V2")
 
 
-def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
+@contextmanager
+def plain_torch(spec: TensorSpec, value: Any, device: str) -> Iterator[Any]:
+    """A tensor of torch that fits ``spec``, without what autograd and laziness put around it.
+
+    What torch raises inside is an ArgumentError.
+    """
     torch = sys.modules["torch"]
     if type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         raise ArgumentTypeError(
@@ -160,25 +168,22 @@ def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
         )
     try:
         with torch._C.DisableTorchFunctionSubclass():
-            if value.device.type != "cpu":
+            if value.device.type != device:
                 raise ArgumentTypeError(
                     f"argument '{spec.name}' is on the wrong device: "
-                    f"expected {spec} on cpu, got {value.device}",
+                    f"expected {spec} on {device}, got {value.device}",
                 )
             if value.layout != torch.strided or value.is_nested or value.is_quantized:
                 raise ArgumentTypeError(
                     f"argument '{spec.name}' has the wrong layout: "
                     f"expected a dense {spec}, got {_kind(value)}"
                 )
-            _check(spec, str(value.dtype).removeprefix("torch."), tuple(value.shape))
+            check(spec, str(value.dtype).removeprefix("torch."), tuple(value.shape))
             if value.numel() and value.data_ptr() == 0:
                 raise RuntimeError("the storage of the tensor is empty")
             if value.requires_grad:
                 value = value.detach()
-            value = value.resolve_neg().as_subclass(torch.Tensor)
-            if spec.dtype == "bf16":
-                return value.contiguous().view(torch.int16).numpy().view("V2")
-            return value.numpy()
+            yield value.resolve_neg().as_subclass(torch.Tensor)
     except ArgumentError:
         raise
     except Exception as error:  # of torch: inside vmap or grad, functional and zero tensors
@@ -189,6 +194,13 @@ def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
             help="a compiled function cannot run inside a transform of torch.func; "
             "give the transform when it is compiled",
         ) from None
+
+
+def _from_torch(spec: TensorSpec, value: Any) -> np.ndarray[Any, Any]:
+    with plain_torch(spec, value, "cpu") as tensor:
+        if spec.dtype == "bf16":
+            return tensor.contiguous().view(sys.modules["torch"].int16).numpy().view("V2")
+        return tensor.numpy()
 
 
 def wants_grad(value: Any) -> bool:

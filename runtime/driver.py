@@ -10,23 +10,39 @@ from typing import Any
 
 from .errors import PullbackError
 
-_POINTER, _SIZE = ctypes.c_uint64, ctypes.c_size_t
+_POINTER, _SIZE, _HANDLE = ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p
 _FUNCTIONS = {
     "cuInit": [ctypes.c_uint],
     "cuDeviceGetCount": [ctypes.POINTER(ctypes.c_int)],
-    "cuDevicePrimaryCtxRetain": [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int],
-    "cuCtxGetCurrent": [ctypes.POINTER(ctypes.c_void_p)],
-    "cuCtxPushCurrent_v2": [ctypes.c_void_p],
-    "cuCtxPopCurrent_v2": [ctypes.POINTER(ctypes.c_void_p)],
+    "cuDevicePrimaryCtxRetain": [ctypes.POINTER(_HANDLE), ctypes.c_int],
+    "cuCtxGetCurrent": [ctypes.POINTER(_HANDLE)],
+    "cuCtxGetDevice": [ctypes.POINTER(ctypes.c_int)],
+    "cuCtxPushCurrent_v2": [_HANDLE],
+    "cuCtxPopCurrent_v2": [ctypes.POINTER(_HANDLE)],
+    "cuCtxSynchronize": [],
+    "cuPointerGetAttribute": [_HANDLE, ctypes.c_int, _POINTER],
     "cuMemAlloc_v2": [ctypes.POINTER(_POINTER), _SIZE],
     "cuMemFree_v2": [_POINTER],
-    "cuMemHostAlloc": [ctypes.POINTER(ctypes.c_void_p), _SIZE, ctypes.c_uint],
-    "cuMemFreeHost": [ctypes.c_void_p],
-    "cuMemcpyHtoDAsync_v2": [_POINTER, ctypes.c_void_p, _SIZE, ctypes.c_void_p],
-    "cuMemcpyDtoHAsync_v2": [ctypes.c_void_p, _POINTER, _SIZE, ctypes.c_void_p],
-    "cuMemcpyDtoDAsync_v2": [_POINTER, _POINTER, _SIZE, ctypes.c_void_p],
-    "cuStreamSynchronize": [ctypes.c_void_p],
+    "cuMemHostAlloc": [ctypes.POINTER(_HANDLE), _SIZE, ctypes.c_uint],
+    "cuMemFreeHost": [_HANDLE],
+    "cuMemcpyHtoDAsync_v2": [_POINTER, _HANDLE, _SIZE, _HANDLE],
+    "cuMemcpyDtoHAsync_v2": [_HANDLE, _POINTER, _SIZE, _HANDLE],
+    "cuMemcpyDtoDAsync_v2": [_POINTER, _POINTER, _SIZE, _HANDLE],
+    "cuStreamSynchronize": [_HANDLE],
+    "cuStreamIsCapturing": [_HANDLE, ctypes.POINTER(ctypes.c_int)],
+    "cuStreamWaitEvent": [_HANDLE, _HANDLE, ctypes.c_uint],
+    "cuEventCreate": [ctypes.POINTER(_HANDLE), ctypes.c_uint],
+    "cuEventRecord": [_HANDLE, _HANDLE],
+    "cuEventDestroy_v2": [_HANDLE],
     "cuGetErrorName": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
+}
+# Of cuda.h: an attribute of pointers, and flags of host memory and of events.
+_DEVICE_ORDINAL, _PORTABLE, _NO_TIMING = 9, 1, 2
+_HELP = {
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": "libraries are for GPUs of compute capability 8.0 or newer",
+    "CUDA_ERROR_INVALID_PTX": "libraries are for GPUs of compute capability 8.0 or newer",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "install a newer NVIDIA driver, of CUDA 12 at least",
+    "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED": "call the function once before the capture",
 }
 
 
@@ -34,9 +50,14 @@ class CudaError(PullbackError, RuntimeError):
     """The driver is missing, or refused something."""
 
 
+def refusal(what: str, status: int) -> CudaError:
+    """The error for a CUresult."""
+    name = _name_of(status)
+    return CudaError(f"{what}: {name}", help=_HELP.get(name))
+
+
 @cache
-def library() -> Any:
-    """libcuda.so.1, initialised."""
+def _opened() -> Any:
     try:
         found = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -50,25 +71,30 @@ def library() -> Any:
             getattr(found, name).argtypes = arguments
         except AttributeError:
             raise CudaError(f"the NVIDIA driver is too old: it has no {name}") from None
-    status = found.cuInit(0)
-    if status:
-        raise CudaError(f"the NVIDIA driver does not start: {name_of(found, status)}")
     return found
 
 
-def name_of(driver: Any, status: int) -> str:
+@cache
+def library() -> Any:
+    """libcuda.so.1, initialised."""
+    status = _opened().cuInit(0)
+    if status:
+        raise refusal("the NVIDIA driver does not start", status)
+    return _opened()
+
+
+def _name_of(status: int) -> str:
     text = ctypes.c_char_p()
-    if driver.cuGetErrorName(status, ctypes.byref(text)) or text.value is None:
+    if _opened().cuGetErrorName(status, ctypes.byref(text)) or text.value is None:
         return f"error {status}"
     return text.value.decode()
 
 
 def call(name: str, *arguments: Any) -> None:
     """A function of the driver. CudaError if it fails."""
-    driver = library()
-    status = getattr(driver, name)(*arguments)
+    status = getattr(library(), name)(*arguments)
     if status:
-        raise CudaError(f"{name}: {name_of(driver, status)}")
+        raise refusal(name, status)
 
 
 @cache
@@ -78,27 +104,44 @@ def primary_context(device: int) -> int:
     call("cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= device < count.value:
         raise CudaError(f"there is no GPU {device}: the driver sees {count.value}")
-    context = ctypes.c_void_p()
+    context = _HANDLE()
     call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
     return context.value or 0
 
 
+def current_context() -> int | None:
+    context = _HANDLE()
+    call("cuCtxGetCurrent", ctypes.byref(context))
+    return context.value
+
+
+def context_of(device: int) -> int:
+    """The calling thread's current context if it is on the device, else the primary one."""
+    current = current_context()
+    if current is not None:
+        found = ctypes.c_int()
+        call("cuCtxGetDevice", ctypes.byref(found))
+        if found.value == device:
+            return current
+    return primary_context(device)
+
+
+def device_of(address: int) -> int | None:
+    """The GPU whose memory an address is in; None if it is no memory of a GPU."""
+    device = ctypes.c_int()
+    if library().cuPointerGetAttribute(ctypes.byref(device), _DEVICE_ORDINAL, address):
+        return None
+    return device.value
+
+
 @contextmanager
-def context(device: int | None) -> Iterator[int]:
-    """Makes the primary context of a device current; None: the current one, else device 0."""
-    current = ctypes.c_void_p()
-    library()
-    if device is None:
-        call("cuCtxGetCurrent", ctypes.byref(current))
-        if current.value:
-            yield current.value
-            return
-    chosen = primary_context(device or 0)
-    call("cuCtxPushCurrent_v2", chosen)
+def using(context: int) -> Iterator[None]:
+    """Makes a context the calling thread's current one."""
+    call("cuCtxPushCurrent_v2", context)
     try:
-        yield chosen
+        yield
     finally:
-        call("cuCtxPopCurrent_v2", ctypes.byref(current))
+        library().cuCtxPopCurrent_v2(ctypes.byref(_HANDLE()))
 
 
 def allocate(size: int) -> int:
@@ -109,7 +152,20 @@ def allocate(size: int) -> int:
 
 
 def allocate_host(size: int) -> int:
-    """Memory of the host that the device writes to directly."""
-    address = ctypes.c_void_p()
-    call("cuMemHostAlloc", ctypes.byref(address), size, 0)
+    """Memory of the host that devices write to directly, and in their own time."""
+    address = _HANDLE()
+    call("cuMemHostAlloc", ctypes.byref(address), size, _PORTABLE)
     return address.value or 0
+
+
+def new_event() -> int:
+    event = _HANDLE()
+    call("cuEventCreate", ctypes.byref(event), _NO_TIMING)
+    return event.value or 0
+
+
+def is_capturing(stream: int) -> bool:
+    """Whether work for the stream is recorded into a graph now."""
+    status = ctypes.c_int()
+    call("cuStreamIsCapturing", stream, ctypes.byref(status))
+    return status.value != 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: What cuda/plan.c keeps tables for.
 MAX_KERNELS = 4096
 ENTRY = "pullback_cuda_entry"
+_FROM_LIBC = {"dlopen", "dlsym", "sched_yield"}
 _RUNTIME = pathlib.Path(__file__).parents[2] / "runtime" / "cuda_plan.o"
 
 
@@ -59,7 +60,7 @@ def write(c: Compilation, directory: pathlib.Path) -> pathlib.Path:
             data = pathlib.Path(scratch, "data.o")
             with open(data, "wb") as file:
                 elf_object.write(file, platform.machine(), sections)
-            link.link([_RUNTIME, data], path, interface.name, ENTRY, {"dlopen", "dlsym"})
+            link.link([_RUNTIME, data], path, interface.name, ENTRY, _FROM_LIBC)
         artifact.seal(path)
 
     return artifact.write_library(interface, directory, text, library)

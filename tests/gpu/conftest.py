@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pullback.frontend import compile as frontend
 from pullback.pipelines.gpu import pipeline
+from pullback.runtime import driver as opened
 from pullback.runtime import load
 
 from . import driver as fake
@@ -19,9 +21,13 @@ def driver() -> Iterator[fake.Driver]:
     """The driver of this process, fresh; contexts must be balanced in the end."""
     if fake.compiler() is None:
         pytest.skip("no C compiler for the fake driver")
-    found = fake.Driver().install()
+    found = fake.Driver(devices=2).install()
+    opened.primary_context.cache_clear()
     yield found
     assert not found.contexts
+    found.fail.clear()
+    found.capturing.clear()
+    gc.collect()  # what functions of the test keep goes back to this driver, not the next
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class OnDevice:
     """An array of some library on the GPU."""
 
     def __init__(self, driver: Driver, array: np.ndarray, offset: int = 0) -> None:
-        address = driver.memory.allocate(array.nbytes + offset) + offset
+        address = driver.allocate(array.nbytes + offset) + offset
         driver.memory.write(address, array)
         self.__cuda_array_interface__ = {
             "shape": array.shape,

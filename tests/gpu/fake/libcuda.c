@@ -20,6 +20,7 @@ static int ask(const char *name, const uint64_t *words, int count) {
   } while (0)
 
 int cuInit(unsigned flags) { ASK("cuInit", flags); }
+int cuGetErrorName(int error, const char **text) { ASK("cuGetErrorName", (uint64_t)error, W(text)); }
 int cuDeviceGetCount(int *count) { ASK("cuDeviceGetCount", W(count)); }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   ASK("cuDeviceGetAttribute", W(value), (uint64_t)attribute, (uint64_t)device);
@@ -28,9 +29,14 @@ int cuDevicePrimaryCtxRetain(void **context, int device) {
   ASK("cuDevicePrimaryCtxRetain", W(context), (uint64_t)device);
 }
 int cuCtxGetCurrent(void **context) { ASK("cuCtxGetCurrent", W(context)); }
+int cuCtxGetId(void *context, unsigned long long *id) { ASK("cuCtxGetId", W(context), W(id)); }
 int cuCtxGetDevice(int *device) { ASK("cuCtxGetDevice", W(device)); }
 int cuCtxPushCurrent_v2(void *context) { ASK("cuCtxPushCurrent_v2", W(context)); }
 int cuCtxPopCurrent_v2(void **context) { ASK("cuCtxPopCurrent_v2", W(context)); }
+int cuCtxSynchronize(void) { ASK("cuCtxSynchronize", 0); }
+int cuPointerGetAttribute(void *data, int attribute, uint64_t address) {
+  ASK("cuPointerGetAttribute", W(data), (uint64_t)attribute, address);
+}
 int cuMemAlloc_v2(uint64_t *address, size_t size) { ASK("cuMemAlloc_v2", W(address), size); }
 int cuMemFree_v2(uint64_t address) { ASK("cuMemFree_v2", address); }
 int cuMemHostAlloc(void **address, size_t size, unsigned flags) {
@@ -53,17 +59,29 @@ int cuMemsetD8Async(uint64_t to, unsigned char value, size_t size, void *stream)
   ASK("cuMemsetD8Async", to, value, size, W(stream));
 }
 int cuStreamSynchronize(void *stream) { ASK("cuStreamSynchronize", W(stream)); }
+int cuStreamIsCapturing(void *stream, int *status) {
+  ASK("cuStreamIsCapturing", W(stream), W(status));
+}
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+  ASK("cuStreamWaitEvent", W(stream), W(event), flags);
+}
+int cuEventCreate(void **event, unsigned flags) { ASK("cuEventCreate", W(event), flags); }
+int cuEventRecord(void *event, void *stream) { ASK("cuEventRecord", W(event), W(stream)); }
+int cuEventDestroy_v2(void *event) { ASK("cuEventDestroy_v2", W(event)); }
 int cuLibraryLoadData(void **library, const void *code, void *o, void *v, unsigned n, void *p,
                       void *q, unsigned m) {
   (void)o, (void)v, (void)n, (void)p, (void)q, (void)m;
   ASK("cuLibraryLoadData", W(library), W(code));
 }
+int cuLibraryUnload(void *library) { ASK("cuLibraryUnload", W(library)); }
 int cuLibraryGetKernel(void **kernel, void *library, const char *name) {
   ASK("cuLibraryGetKernel", W(kernel), W(library), W(name));
+}
+int cuKernelSetAttribute(int attribute, int value, void *kernel, int device) {
+  ASK("cuKernelSetAttribute", (uint64_t)attribute, (uint64_t)value, W(kernel), (uint64_t)device);
 }
 int cuLaunchKernel(void *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, void *stream, void **parameters, void **extra) {
   (void)extra;
   ASK("cuLaunchKernel", W(kernel), gx, gy, gz, bx, by, bz, shared, W(stream), W(parameters));
 }
-int cuGetErrorName(int error, const char **text) { ASK("cuGetErrorName", (uint64_t)error, W(text)); }
