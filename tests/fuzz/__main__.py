@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..processes import Lost, Worker
+from .judge import BAD
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
                 unsupported.update(result["unsupported"])
                 if verdict == "unsupported":
                     refused[result["text"][:90]] += 1
-                if verdict in ("wrong", "crash", "timeout") or options.seed is not None:
+                if verdict in (*BAD, "torch wrong") or options.seed is not None:
                     text = f"seed {seed}: {verdict}: {result['text']}\n{result['show']}"
                     print(text, flush=True)
                     if options.log and options.seed is None:
@@ -76,7 +77,7 @@ def main() -> None:
     print(dict(verdicts))
     print("left out as unsupported:", dict(unsupported.most_common(40)))
     print("refused whole:", dict(refused.most_common(20)))
-    sys.exit(any(verdicts[verdict] for verdict in ("wrong", "crash", "timeout")))
+    sys.exit(any(verdicts[verdict] for verdict in BAD))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 What torch's own rounding does to a program decides how near a result must be: a difference counts
 if it is beyond the dtype's rounding at the scale of the result and beyond what a perturbation of
-the arguments by one rounding does. Where that is everything, the program says nothing.
+the arguments by one rounding does. Where that is everything, the program says nothing. Where they
+differ, ``arbiter`` says who is wrong.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
 from collections.abc import Callable
@@ -18,6 +18,7 @@ import pullback
 import torch
 from torch.utils._pytree import tree_leaves, tree_structure
 
+from .arbiter import Judgement, arbitrate
 from .programs import FILE, INTEGERS, Program, shrunk
 from .reference import DEFINITION, REFERENCE
 
@@ -25,7 +26,10 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # up to three orders of 
 AMPLIFIED = 1e3  # how often a rounding may be met in a program
 USELESS = 1e-2  # of the scale: such a perturbation hides everything
 #: What torch raises where it cannot: also vmap of in-place, of data-dependent shapes, and so on.
-TORCH = (RuntimeError, IndexError, TypeError, ValueError, NotImplementedError, AttributeError)
+TORCH = (
+    *(RuntimeError, IndexError, TypeError, ValueError),
+    *(NotImplementedError, AttributeError, AssertionError),
+)
 EXPLAINED = (
     pullback.UnsupportedOpError,
     pullback.CaptureError,
@@ -33,20 +37,26 @@ EXPLAINED = (
     pullback.ShapeError,
     pullback.MissingRuleError,
 )
+#: Two that compare nothing come first: torch cannot run the program, or rounding decides it.
+VERDICTS = ("cannot", "noise", "same", "unsupported", "crash", "wrong", "torch wrong", "undecided")
+BAD = ("crash", "wrong", "undecided", "timeout")
 _LINE = re.compile(rf"{FILE}:(\d+):")
 _CALL = re.compile(r"\baten\.\w+(?:\.\w+)?")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """same, torch (it cannot run it), noise, unsupported, wrong or crash."""
+    """A verdict, one of ``VERDICTS``, and what there is to say about it.
+
+    ``differs`` stands for the last three until the arbiter has spoken.
+    """
 
     verdict: str
     text: str = ""
 
     @property
     def bad(self) -> bool:
-        return self.verdict in ("wrong", "crash")
+        return self.verdict in BAD
 
 
 def judge(program: Program) -> tuple[Program, Outcome, list[str]]:
@@ -54,40 +64,95 @@ def judge(program: Program) -> tuple[Program, Outcome, list[str]]:
     unsupported: list[str] = []
     while True:
         outcome, lines = attempt(program)
-        if outcome.verdict != "unsupported" or not lines:
-            return program, outcome, unsupported
-        unsupported.append(outcome.text)
-        smaller = program.without(program.names_at(lines))
-        if len(smaller.lines) == len(program.lines):
-            return program, outcome, unsupported
-        program = smaller
+        if outcome.verdict == "unsupported" and lines:
+            unsupported.append(outcome.text)
+            smaller = program.without(program.names_at(lines))
+            if len(smaller.lines) < len(program.lines):
+                program = smaller
+                continue
+        if outcome.verdict == "differs":
+            program, outcome = decide(program, outcome)
+        return program, outcome, unsupported
+
+
+def decide(program: Program, outcome: Outcome) -> tuple[Program, Outcome]:
+    """Who is wrong; what the whole program does not tell, its smallest part that differs may."""
+    judgement = arbiter(program)
+    if not judgement.wrong:
+        program, outcome = shrink(program, outcome)
+        judgement = arbiter(program)
+        if not judgement.wrong and judgement.alone and agrees(program):
+            judgement = Judgement("torch", "in nests of vjp only, torch.func agrees with pullback")
+    return program, judged(outcome, judgement)
+
+
+def judged(outcome: Outcome, judgement: Judgement) -> Outcome:
+    verdict = {"ours": "wrong", "torch": "torch wrong", "": "undecided"}[judgement.wrong]
+    return Outcome(verdict, f"{outcome.text}; {judgement.evidence}")
+
+
+def examined(program: Program) -> Outcome:
+    """The verdict on this very program."""
+    outcome, _ = attempt(program)
+    return judged(outcome, arbiter(program)) if outcome.verdict == "differs" else outcome
+
+
+def arbiter(program: Program) -> Judgement:
+    limit = tolerance(program)
+    try:
+        return arbitrate(
+            program,
+            lambda p, values: p.run(pullback, pullback.jit, values),
+            lambda p, values: p.run(REFERENCE, values=values),
+            lambda a, b: ~near(a, b, limit),
+        )
+    except Exception as error:
+        return Judgement("", f"the arbiter fails: {type(error).__name__}: {_first(error)}")
+
+
+def agrees(program: Program) -> bool:
+    """Whether torch.func without its batching rules, forward formulas and known faults agrees."""
+    try:
+        with DEFINITION.functions():
+            defined = program.run(DEFINITION)
+    except TORCH:
+        return False
+    found = program.run(pullback, pullback.jit)
+    return not compare(found, defined, lambda: None, tolerance(program))
 
 
 def attempt(program: Program) -> tuple[Outcome, set[int]]:
     """The verdict, and which lines of the source are unsupported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        reference, reason = REFERENCE, ""
         try:
             expected = program.run(REFERENCE)
         except TORCH as error:
-            return Outcome("torch", f"{type(error).__name__}: {error}"), set()
+            reference, reason = DEFINITION, f"{type(error).__name__}: {error}"
+            try:
+                with DEFINITION.functions():
+                    expected = program.run(DEFINITION)
+            except TORCH:
+                expected = None
         try:
             found = program.run(pullback, pullback.jit)
         except EXPLAINED as error:
             lines = {int(number) for number in _LINE.findall(str(error))}
             return Outcome("unsupported", _first(error)), lines
         except Exception as error:
+            if expected is None and isinstance(error, TORCH):  # the program's own error
+                return Outcome("cannot", reason), set()
             return Outcome("crash", f"{type(error).__name__}: {error}"), set()
-        text = compare(found, expected, lambda: noise(program, expected), tolerance(program))
-        if text and text != "noise":
-            with contextlib.suppress(*TORCH):
-                with DEFINITION.functions():
-                    defined = program.run(DEFINITION)
-                if not compare(found, defined, lambda: None, tolerance(program)):
-                    return Outcome("same", f"torch.func is wrong: {text}"), set()
+        if expected is None:
+            return Outcome("cannot", reason), set()
+        moved = lambda: noise(program, expected, reference)  # noqa: E731
+        text = compare(found, expected, moved, tolerance(program))
         if text == "noise":
             return Outcome("noise"), set()
-        return (Outcome("wrong", text) if text else Outcome("same")), set()
+        if text and reference is DEFINITION:
+            return Outcome("undecided", f"{text}; torch.func: {reason}"), set()
+        return (Outcome("differs", text) if text else Outcome("same")), set()
 
 
 def _first(error: Exception) -> str:
@@ -106,7 +171,7 @@ def precision(program: Program) -> torch.dtype:
     return torch.float32 if narrow else torch.float64
 
 
-def noise(program: Program, expected: Any) -> list[torch.Tensor] | None:
+def noise(program: Program, expected: Any, reference: Any) -> list[torch.Tensor] | None:
     """How much each result moves when the arguments move by a rounding; None: it cannot be said.
 
     Multiples of one half stay, and with them the ties that they make.
@@ -123,7 +188,7 @@ def noise(program: Program, expected: Any) -> list[torch.Tensor] | None:
                 value = torch.where(exact, value, value * factor.to(value.dtype))
             values.append(value)
         try:
-            leaves = tree_leaves(program.run(REFERENCE, values=values))
+            leaves = tree_leaves(program.run(reference, values=values))
         except TORCH:
             return None
         steps = [
@@ -199,7 +264,7 @@ def shrink(program: Program, outcome: Outcome, budget: int = 150) -> tuple[Progr
                 return program, outcome
             if smaller == program:
                 continue
-            found, _ = attempt(smaller)
+            found = attempt(smaller)[0] if outcome.verdict == "differs" else examined(smaller)
             if found.verdict == outcome.verdict and found.text.startswith(kind):
                 program, outcome, again = smaller, found, True
                 break

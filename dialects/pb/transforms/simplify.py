@@ -6,6 +6,8 @@ methods of the op classes; this file only drives them.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 from mlir import ir
 from mlir.dialects import func
@@ -53,7 +55,7 @@ def sweep(of: func.FuncOp | ir.Block) -> bool:
     The bodies of an op with regions come before the op.
     """
     changed = False
-    seen: dict[tuple[str, ...], Op] = {}
+    seen: dict[tuple[Hashable, ...], Op] = {}
     for op in functions.ops(of):
         for block in op.blocks():
             changed |= sweep(block)
@@ -75,10 +77,9 @@ def sweep(of: func.FuncOp | ir.Block) -> bool:
     return changed
 
 
-def identity(op: Op) -> tuple[str, ...]:
+def identity(op: Op) -> tuple[Hashable, ...]:
     """Equal for ops of equal attributes on the same operands."""
-    operands = [operand.get_name() for operand in op.operands]
-    return (op.operation.name, *operands, *(f"{k}={v}" for k, v in op.attributes.items()))
+    return (op.operation.name, *op.operands, *op.attributes.items())
 
 
 def erase_dead(of: func.FuncOp | ir.Block) -> None:
