@@ -27,9 +27,6 @@ from .loop_graph import Graph, Monoid, Node, Part, Pointwise, Reduction, Reshape
 from .scalars import Scalars, element, width
 from .sorting import argsorted
 
-#: From this many terms on, a sum is made in two steps.
-_LONG_SUM = 2048
-
 
 def _lowest(type_: ir.Type) -> float | int:
     if isinstance(type_, ir.FloatType):
@@ -55,6 +52,8 @@ class Lowering(Errors, LinalgLowering):
     emission: type[Emission] = Emission
     #: From this many products on, a schedule is worth its compile time; None: never.
     large_product: int | None = 1 << 15
+    #: From this many terms on, a sum across rows is made in two steps; None: never.
+    long_sum: int | None = 2048
 
     def __init__(self, vector_bytes: int, errors: list[ErrorSite] | None = None) -> None:
         self.vector_bytes = vector_bytes
@@ -294,10 +293,12 @@ class Lowering(Errors, LinalgLowering):
     def reduce_sum(self, x: Node, dims: Sequence[int]) -> Node:
         dims = sorted(dims)
         # Along rows LLVM keeps many partial sums; across long columns rounding would add up.
-        across = [d for d in dims if x.shape[d] >= _LONG_SUM and len(x.shape) - 1 not in dims]
-        if x.size and across and isinstance(x.element, ir.FloatType):
+        long = self.long_sum
+        rows = long is None or len(x.shape) - 1 in dims
+        across = [] if long is None or rows else [d for d in dims if x.shape[d] >= long]
+        if long is not None and x.size and across and isinstance(x.element, ir.FloatType):
             d = across[0]
-            inner = next((n for n in range(_LONG_SUM // 8, 15, -1) if x.shape[d] % n == 0), None)
+            inner = next((n for n in range(long // 8, 15, -1) if x.shape[d] % n == 0), None)
             if inner is not None:
                 split = (*x.shape[:d], x.shape[d] // inner, inner, *x.shape[d + 1 :])
                 partial = self.reduce(self.reshape(x, split), [d + 1], SUM)

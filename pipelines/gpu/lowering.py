@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import linalg, memref
+from mlir.dialects import arith, linalg, memref
 
 from ..buffers import in_memory
 from ..fusion import Step
@@ -19,6 +19,7 @@ from ..loop_emission import Emission
 from ..loop_graph import Node, Reduction
 from ..lowering import Lowering
 from ..memory_loops import Product
+from ..scalars import constant
 from . import matrices, scans, scatters
 from .nests import STARTS
 from .sorting import Sort
@@ -51,9 +52,44 @@ class GpuLowering(Lowering):
     WIDTH = 4  # no vectors
     emission = GpuEmission
     large_product = None
+    long_sum = None
 
     def product(self, x: Node) -> Product:
         return Product(1)
+
+    def pad(
+        self,
+        x: Node,
+        value: Node,
+        shape: Sequence[int],
+        offsets: Sequence[int],
+        strides: Sequence[int],
+    ) -> Node:
+        """Computed wherever it is read: nothing is filled, and nothing stored."""
+        if x.size == 0:
+            return self.moved(value, shape, [])
+
+        def body(emission: Emission, at: Sequence[ir.Value], outside: ir.Value) -> ir.Value:
+            m, place, good = emission.scalars, [], []
+            numbers = zip(at, x.shape, shape, offsets, strides, strict=True)
+            for index, size, whole, offset, stride in numbers:
+                if size == whole and offset == 0 and stride == 1:
+                    place.append(index)
+                    continue
+                moved = arith.subi(index, constant(index.type, offset))
+                if stride != 1:
+                    by = constant(index.type, stride)
+                    good.append(m.compare("eq", arith.remui(moved, by), constant(index.type, 0)))
+                    moved = arith.divui(moved, by)
+                # Before the start is beyond the end, without a sign.
+                end, last = constant(index.type, size), constant(index.type, size - 1)
+                good.append(arith.cmpi(arith.CmpIPredicate.ult, moved, end))
+                place.append(arith.minui(moved, last))
+            inside = emission.load(x, place)
+            return m.select(m.all(*good), inside, outside) if good else inside
+
+        reads = [(value, ())]
+        return self.pointwise(shape, x.element, reads, body, 6, tensors=[x], indexed=True)
 
     def scatter_add(self, x: Node, *rest: Any) -> Node:
         return scatters.scattered(self, x, *rest, combine=lambda m, old, new: m.add(old, new))

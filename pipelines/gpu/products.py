@@ -49,7 +49,11 @@ class Factor:
 
     def along(self, loops: Sequence[int]) -> bool:
         """Does the last of these loops run along the rows of what is read?"""
-        return any(self.nest.accesses[n].along() == loops[-1] for n in self.inputs if loops)
+        fast = {self.nest.accesses[n].along() for n in self.inputs}
+        for op in self.body:
+            if op.operation.name == "memref.load" and len(op.operation.operands) > 1:
+                fast |= _loops_of(op.operation.operands[len(op.operation.operands) - 1])
+        return bool(loops) and loops[-1] in fast
 
 
 @dataclass
@@ -87,7 +91,7 @@ def product_of(nest: Nest) -> Product | None:
     if len(list(old.uses)) != 1:
         return None
     left, right = (_factor(nest, value) for value in multiplied.operation.operands)
-    if left is None or right is None or not left.inputs or not right.inputs:
+    if left is None or right is None or not left.loops or not right.loops:
         return None
     return _arranged(nest, left, right)
 
@@ -115,6 +119,16 @@ def _made_by(nest: Nest, value: ir.Value) -> Any:
     return next((op for op in nest.body if op.operation == owner), None)
 
 
+def _loops_of(value: ir.Value) -> set[int | None]:
+    """The loops that an index inside of a body is computed from."""
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return set()
+    if owner.name == "linalg.index":
+        return {ir.IntegerAttr(owner.attributes["dim"]).value}
+    return {d for operand in owner.operands for d in _loops_of(operand)}
+
+
 def _factor(nest: Nest, value: ir.Value) -> Factor | None:
     """What a value is computed from, inside the body."""
     wanted, body = {value}, []
@@ -122,7 +136,7 @@ def _factor(nest: Nest, value: ir.Value) -> Factor | None:
     for op in reversed(nest.body):
         if not any(result in wanted for result in op.operation.results):
             continue
-        if len(op.operation.regions) or op.operation.name == "memref.load":
+        if len(op.operation.regions):
             return None
         if op.operation.name == "linalg.index":
             loops.add(ir.IntegerAttr(op.attributes["dim"]).value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlir import ir
@@ -21,6 +22,8 @@ from .nests import Nest
 
 #: So many elements a thread reduces by itself before more threads share the work.
 _ALONE = 8
+#: So many elements are loaded before they are added up, if the body is small.
+_UNROLLED, _SMALL_BODY = 4, 60
 #: Results beside each other that make the best of memory.
 SECTOR = 8
 #: From this many blocks on, the machine is busy.
@@ -108,9 +111,13 @@ def emit(nest: Nest) -> None:
             for n, pair in zip(reductions, zip(x, y, strict=True), strict=True)
         ]
 
+    def whole(_: ir.Value, at: ir.Value, values: Values) -> None:
+        store(at, values)
+
+    small = len(nest.body) <= _SMALL_BODY
     starts = [nest.starts[n] for n in reductions]
     if layout.parts == 1:
-        _kernel(nest.name, layout, count, length, starts, element, combine, lambda _, *v: store(*v))
+        _kernel(nest.name, layout, count, length, starts, element, combine, whole, small)
         return
     partials = []
     for n in reductions:
@@ -126,11 +133,11 @@ def emit(nest: Nest) -> None:
     def again(at: ir.Value, part: ir.Value, carried: Sequence[ir.Value]) -> Values:
         return combine(list(carried), [memref.load(buffer, [part, at]) for buffer in partials])
 
-    _kernel(nest.name, layout, count, length, starts, element, combine, keep)
+    _kernel(nest.name, layout, count, length, starts, element, combine, keep, small)
     second = Layout.of(count, layout.parts, count == 1)
     second = Layout(second.results, second.lanes, second.lanes_first, 1)
     name = f"{nest.name}_parts"
-    _kernel(name, second, count, layout.parts, starts, again, combine, lambda _, *v: store(*v))
+    _kernel(name, second, count, layout.parts, starts, again, combine, whole)
 
 
 def _loops(
@@ -165,7 +172,9 @@ def _kernel(
     element: Callable[[ir.Value, ir.Value, Sequence[ir.Value]], Values],
     combine: Combine,
     store: Callable[[ir.Value, ir.Value, Values], None],
+    small: bool = True,
 ) -> None:
+    """`small`: the body may be there several times, so that loads are under way together."""
     blocks = -(-count // layout.results)
     block = layout.results * layout.lanes
     with launch(name, blocks * layout.parts, block) as t:
@@ -178,14 +187,43 @@ def _kernel(
         end = arith.minui(arith.addi(first, index_constant(chunk)), index_constant(length))
         # Threads beyond the last result have nothing to add, but meet the others at barriers.
         end = arith.select(inside, end, first)
-        own_starts = [_constant(a) for a in starts if a is not None]
-        own = scf.ForOp(arith.addi(first, lane), end, index_constant(layout.lanes), own_starts)
-        with block_of(own.body):
-            scf.YieldOp(element(at, own.induction_variable, list(own.inner_iter_args)))
-        values = _together(layout, t, mine, lane, list(own.results), combine)
+        starting = [_constant(a) for a in starts if a is not None]
+        several = _UNROLLED if chunk >= 2 * _UNROLLED * layout.lanes and small else 1
+        start = arith.addi(first, lane)
+        own = _each(start, end, layout.lanes, several, starting, partial(element, at))
+        values = _together(layout, t, mine, lane, own, combine)
         writes = arith.cmpi(arith.CmpIPredicate.eq, lane, index_constant(0))
         with when(arith.andi(inside, writes)):
             store(part, at, values)
+
+
+def _each(
+    start: ir.Value,
+    end: ir.Value,
+    step: int,
+    several: int,
+    values: Values,
+    element: Callable[[ir.Value, Sequence[ir.Value]], Values],
+) -> Values:
+    """Carries values through r = start, start + step, ... below `end`, `several` at a time."""
+    if several > 1:
+        left = arith.maxsi(arith.subi(end, start), index_constant(0))
+        count = arith.divui(arith.addi(left, index_constant(step - 1)), index_constant(step))
+        rounds = arith.divui(count, index_constant(several))
+        stride = index_constant(several * step)
+        loop = scf.ForOp(index_constant(0), rounds, index_constant(1), values)
+        with block_of(loop.body):
+            r, carried = arith.muli(loop.induction_variable, stride), list(loop.inner_iter_args)
+            r = arith.addi(start, r)
+            for n in range(several):
+                carried = element(arith.addi(r, index_constant(n * step)) if n else r, carried)
+            scf.YieldOp(carried)
+        values = list(loop.results)
+        start = arith.addi(start, arith.muli(rounds, stride))
+    loop = scf.ForOp(start, end, index_constant(step), values)
+    with block_of(loop.body):
+        scf.YieldOp(element(loop.induction_variable, list(loop.inner_iter_args)))
+    return list(loop.results)
 
 
 def _constant(number: Any) -> ir.Value:

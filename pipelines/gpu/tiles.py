@@ -57,7 +57,7 @@ class Tiling:
             else:
                 columns //= 2
         parts = 1
-        if blocks() < _BUSY and k >= 2 * _PART:
+        if 2 * blocks() <= _BUSY and k >= 2 * _PART:
             parts = min(k // _PART, -(-_BUSY // blocks()))
         return Tiling(rows, columns, parts)
 
@@ -103,7 +103,7 @@ class _Side:
         self.size = product.size(own)
         #: Elements a thread moves, and whether neighbouring threads take neighbouring terms.
         self.each = -(-length * DEPTH // BLOCK)
-        self.terms_first = factor.along(product.terms) or not factor.along(own)
+        self.terms_first = factor.along(product.terms) and not factor.along(own)
         if not own:
             self.terms_first = True
         self.pad = 16 // (width(kernel.element) // 8)
