@@ -175,7 +175,7 @@ def _params(
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
     """A tensor's elements; shares memory where it can. Those of bfloat16 as their bits."""
-    dense = tensor.detach().resolve_neg().contiguous()
+    dense = tensor.detach().resolve_neg().contiguous().cpu()
     return (dense.view(torch.int16) if dense.dtype is torch.bfloat16 else dense).numpy()
 
 

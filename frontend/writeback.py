@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.lib.array_utils import byte_bounds
 
 from ..dialects.errors import CaptureError
 from . import autograd, forbidden
@@ -62,17 +63,23 @@ def refuse(writes: Sequence[WriteBack]) -> None:
         raise CaptureError(message, help=help)
 
 
-def _memory(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor).numpy()
+def _memory(x: Any) -> tuple[str, int, int]:
+    """Where the elements are: the kind of memory, its first byte and the one behind the last."""
+    if isinstance(x, torch.Tensor):
+        last = sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True))
+        end = (last + 1) * x.element_size() if x.numel() else 0
+        return x.device.type, x.data_ptr(), x.data_ptr() + end
+    low, high = byte_bounds(x)
+    return "cpu", low, high if x.size else low
 
 
 def _check_memory(tensors: list[Any], writes: Sequence[WriteBack]) -> None:
     """Another input in the same memory would have to change, too, in the middle of the call."""
-    arrays = [_memory(t) if isinstance(t, torch.Tensor) else t for t in tensors]
+    places = [_memory(tensor) for tensor in tensors]
     for write in writes:
-        for number, array in enumerate(arrays):
-            if number != write.input and np.may_share_memory(arrays[write.input], array):
+        where, first, end = places[write.input]
+        for number, (kind, low, high) in enumerate(places):
+            if number != write.input and kind == where and low < end and first < high:
                 raise CaptureError(
                     "the function writes to a tensor that shares memory with another one it uses",
                     help="pass a copy, x.clone()",

@@ -46,6 +46,7 @@ _ON_GPU = [
     " * calling thread's current context, buffers at multiples of 16 bytes. Work is put into",
     " * call->stream (NULL: the default stream) and goes on after the return. The first call in a",
     " * process loads the kernels (and built-in parameters): make it before capturing a graph.",
+    " * The driver is opened then; before glibc 2.34, link the program with -ldl.",
 ]
 _GPU_STATUS = [
     " *   -5: there is no libcuda.so.1",

@@ -116,9 +116,9 @@ def _of_torch(spec: TensorSpec, value: Any) -> Given:
 
 def _of_interface(spec: TensorSpec, value: Any) -> Given:
     described = value.__cuda_array_interface__
-    shape, code = tuple(described["shape"]), described["typestr"]
-    names = {code: DTYPES[short] for short, code in _TYPESTRS.items()}
-    check(spec, names.get(code, code), shape)
+    shape, code = tuple(described["shape"]), str(described["typestr"])
+    short = next((short for short, known in _TYPESTRS.items() if known == code), None)
+    check(spec, DTYPES[short] if short else code, shape)
     if described.get("mask") is not None:
         raise ArgumentValueError(f"argument '{spec.name}' has a mask: expected a whole {spec}")
     _check_dense(spec, described.get("strides"), ITEM_SIZES[spec.dtype])

@@ -126,6 +126,8 @@ class Driver:
                 return ILLEGAL_ADDRESS
             except MemoryError:
                 return OUT_OF_MEMORY
+            except LookupError:  # of a handle that is none
+                return INVALID
 
     def _enqueue(self, stream: int, work: Callable[[], None]) -> int:
         if not self.contexts:

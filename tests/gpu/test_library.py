@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from pullback.runtime.driver import CudaError
 from pullback.runtime.errors import ArgumentTypeError, ArgumentValueError
 
-from .driver import ILLEGAL_ADDRESS, OUT_OF_MEMORY, Driver
+from .arrays import ByInterface
+from .driver import ILLEGAL_ADDRESS, OUT_OF_MEMORY, Driver, compiler
 
 Built = Callable[..., Any]
 
@@ -36,29 +38,15 @@ def test_arrays_of_the_host(built: Built, driver: Driver) -> None:
     assert len(driver.memory.leaks()) == kept  # the arena, and nothing of a call
 
 
-class OnDevice:
-    """An array of some library on the GPU."""
-
-    def __init__(self, driver: Driver, array: np.ndarray, offset: int = 0) -> None:
-        address = driver.allocate(array.nbytes + offset) + offset
-        driver.memory.write(address, array)
-        self.__cuda_array_interface__ = {
-            "shape": array.shape,
-            "typestr": array.dtype.str,
-            "data": (address, False),
-            "version": 3,
-        }
-
-
 def test_arrays_of_the_device_are_read_where_they_are(built: Built, driver: Driver) -> None:
     x = normal(65)
     function = built(lambda x: torch.sin(x) * 2, x)
     driver.contexts.append(0xC0)
-    result = function(OnDevice(driver, x.numpy()))
+    result = function(ByInterface(driver, x.numpy()))
     assert not driver.calls["cuMemcpyHtoDAsync_v2"]
     assert result.__cuda_array_interface__["shape"] == (65,)
     np.testing.assert_allclose(result.numpy(), torch.sin(x).numpy() * 2, rtol=1e-12)
-    moved = function(OnDevice(driver, x.numpy(), offset=8))
+    moved = function(ByInterface(driver, x.numpy(), offset=8))
     np.testing.assert_allclose(moved.numpy(), result.numpy(), rtol=0)
     del result, moved
     driver.contexts.pop()
@@ -72,8 +60,8 @@ def test_errors_in_the_data(built: Built, driver: Driver) -> None:
         function(x, torch.tensor([0, 5, 2]))
     np.testing.assert_allclose(function(x, index), x[index])
     driver.contexts.append(0xC0)
-    bad = OnDevice(driver, np.array([9, 0, 0]))
-    function(OnDevice(driver, x.numpy()), bad)
+    bad = ByInterface(driver, np.array([9, 0, 0]))
+    function(ByInterface(driver, x.numpy()), bad)
     with pytest.raises(IndexError):
         function.synchronize()
     driver.contexts.pop()
@@ -112,7 +100,7 @@ def test_arguments_that_do_not_fit(built: Built, driver: Driver) -> None:
     with pytest.raises(ArgumentValueError, match="shape"):
         function(normal(5))
     with pytest.raises(ArgumentTypeError, match="dtype"):
-        function(OnDevice(driver, np.zeros(4, np.float32)))
+        function(ByInterface(driver, np.zeros(4, np.float32)))
     with pytest.raises(ArgumentTypeError):
         function(x, x)
 
@@ -148,3 +136,17 @@ def test_a_kernel_that_traps(built: Built, driver: Driver) -> None:
     driver.fail["cuLaunchKernel"] = ILLEGAL_ADDRESS
     with pytest.raises(CudaError, match="ILLEGAL_ADDRESS"):
         function(normal(4))
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_header_stands_alone(built: Built, language: str) -> None:
+    function = built(lambda x, i: x[i], normal(5), torch.tensor([0]))
+    header = function.path.with_suffix(".h")
+    standard = {"c": "c89", "c++": "c++11"}[language]
+    tool = compiler()
+    assert tool is not None
+    command = [tool, f"-x{language}", f"-std={standard}", "-pedantic", "-Wall", "-Werror"]
+    subprocess.run([*command, "-fsyntax-only", str(header)], check=True)
+    text = header.read_text()
+    for expected in ("device memory", "call->stream", "-1201", "first int of the workspace"):
+        assert expected in text
