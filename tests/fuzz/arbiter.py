@@ -21,9 +21,11 @@ from .reference import Definition, Function
 
 STEPS = (1e-3, 2.5e-3)
 STENCIL = ((1, 8), (-1, -8), (2, -1), (-2, 1))  # of fourth order, over 12 steps
-EVALUATIONS = 60_000  # of the innermost function, at most
+EVALUATIONS = 60_000  # of a function in a nest, at most
+FEWER = 8_000  # for what differs from nothing
 NEARER = 0.1  # of the difference between the two: who is so near to the truth is right
 POINTS = 3
+SURE, COARSE = 1e-5, 2e-3  # of the scale: differences agree; a result agrees with them
 
 
 class Undecided(Exception):
@@ -33,14 +35,14 @@ class Undecided(Exception):
 class Differences(Definition):
     """The names that programs use, each derivative a difference of values."""
 
-    def __init__(self, step: float) -> None:
-        self.step, self.left = step, EVALUATIONS
+    def __init__(self, step: float, evaluations: int = EVALUATIONS) -> None:
+        self.step, self.left = step, evaluations
 
     def slope(self, f: Function, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
         """The derivative of all results in one direction."""
         self.left -= len(STENCIL)
         if self.left < 0:
-            raise Undecided(f"more than {EVALUATIONS} evaluations")
+            raise Undecided("too many evaluations")
         pairs = list(zip(primals, tangents, strict=True))
         moved = [
             f(*(p + k * self.step * t if p.is_floating_point() else p for p, t in pairs))
@@ -135,13 +137,7 @@ def arbitrate(
     Differences see through ``detach``: it is taken out first, and what differs no more without it
     is undecided.
     """
-    program = replace(
-        program, lines=tuple((n, line.replace(".detach()", "")) for n, line in program.lines)
-    )
-    wide = replace(
-        program,
-        lines=tuple((n, line.replace(".float()", ".double()")) for n, line in program.lines),
-    )
+    program, wide = without_detach(program)
     generator = torch.Generator().manual_seed(program.seed)
     met = False
     for _ in range(POINTS):
@@ -167,15 +163,43 @@ def arbitrate(
     )
 
 
+def without_detach(program: Program) -> tuple[Program, Program]:
+    """The program, and the same all in f64."""
+    lines = tuple((name, line.replace(".detach()", "")) for name, line in program.lines)
+    wide = tuple((name, line.replace(".float()", ".double()")) for name, line in lines)
+    return replace(program, lines=lines), replace(program, lines=wide)
+
+
+def measured(program: Program, ours: Callable[[Program, list[torch.Tensor]], Any]) -> Judgement:
+    """Compares a program that torch.func cannot run with differences; ``wrong`` is ours or ""."""
+    program, wide = without_detach(program)
+    values = [nudged(v, torch.Generator().manual_seed(program.seed)) for v in program.values()]
+    found = tree_leaves(ours(program, values))
+    sure = False
+    for a, t, s in zip(found, *(truth(wide, values, step, FEWER) for step in STEPS), strict=True):
+        scale = t.double().abs().nan_to_num(0, 0, 0).amax().clamp(min=1) if t.numel() else 1
+        known = ((t - s).abs() <= SURE * scale) & t.isfinite()
+        bad = known & ~((a.double() - t).abs() <= COARSE * scale)
+        if a.shape != t.shape or bad.any():
+            shown = [list(x.shape) if a.shape != t.shape else float(x[bad][0]) for x in (t, s, a)]
+            return Judgement("ours", "differences give {} and {}, pullback {}".format(*shown))
+        sure |= bool(known.all())
+    if not sure:
+        raise Undecided("the differences of two step sizes do not agree")
+    return Judgement("", "as differences")
+
+
 def nudged(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if not value.is_floating_point():
         return value
     return value + (0.02 * torch.randn(value.shape, generator=generator)).to(value.dtype)
 
 
-def truth(program: Program, values: list[torch.Tensor], step: float) -> list[torch.Tensor]:
+def truth(
+    program: Program, values: list[torch.Tensor], step: float, evaluations: int = EVALUATIONS
+) -> list[torch.Tensor]:
     wide = [v.double() if v.is_floating_point() else v for v in values]
-    return tree_leaves(program.run(Differences(step), values=wide))
+    return tree_leaves(program.run(Differences(step, evaluations), values=wide))
 
 
 def vote(

@@ -18,7 +18,7 @@ import pullback
 import torch
 from torch.utils._pytree import tree_leaves, tree_structure
 
-from .arbiter import Judgement, arbitrate
+from .arbiter import Judgement, Undecided, arbitrate, measured
 from .programs import FILE, INTEGERS, Program, shrunk
 from .reference import DEFINITION, REFERENCE
 
@@ -38,7 +38,11 @@ EXPLAINED = (
     pullback.MissingRuleError,
 )
 #: Two that compare nothing come first: torch cannot run the program, or rounding decides it.
-VERDICTS = ("cannot", "noise", "same", "unsupported", "crash", "wrong", "torch wrong", "undecided")
+#: ``measured`` is the same as differences, where torch.func cannot run the program.
+VERDICTS = (
+    *("cannot", "noise", "same", "measured", "unsupported"),
+    *("torch wrong", "wrong", "undecided", "crash"),
+)
 BAD = ("crash", "wrong", "undecided", "timeout")
 _LINE = re.compile(rf"{FILE}:(\d+):")
 _CALL = re.compile(r"\baten\.\w+(?:\.\w+)?")
@@ -145,7 +149,7 @@ def attempt(program: Program) -> tuple[Outcome, set[int]]:
                 return Outcome("cannot", reason), set()
             return Outcome("crash", f"{type(error).__name__}: {error}"), set()
         if expected is None:
-            return Outcome("cannot", reason), set()
+            return compared_with_differences(program, reason), set()
         moved = lambda: noise(program, expected, reference)  # noqa: E731
         text = compare(found, expected, moved, tolerance(program))
         if text == "noise":
@@ -153,6 +157,18 @@ def attempt(program: Program) -> tuple[Outcome, set[int]]:
         if text and reference is DEFINITION:
             return Outcome("undecided", f"{text}; torch.func: {reason}"), set()
         return (Outcome("differs", text) if text else Outcome("same")), set()
+
+
+def compared_with_differences(program: Program, reason: str) -> Outcome:
+    """For what neither torch.func nor a nest of vjp can run."""
+    try:
+        judgement = measured(program, lambda p, values: p.run(pullback, pullback.jit, values))
+    except (Undecided, *TORCH) as error:
+        return Outcome("cannot", f"{reason}; differences: {_first(error)}")
+    except Exception as error:
+        return Outcome("crash", f"{type(error).__name__}: {error}")
+    verdict = "undecided" if judgement.wrong else "measured"
+    return Outcome(verdict, f"{judgement.evidence}; torch.func: {reason}")
 
 
 def _first(error: Exception) -> str:

@@ -60,8 +60,18 @@ def test_torch_is_wrong(faulty: Program) -> None:
     assert outcome.verdict == "torch wrong" and "differences give" in outcome.text
 
 
-@pytest.mark.parametrize("by", [1.001, math.nan])
-def test_pullback_is_wrong(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
+@pytest.mark.parametrize(
+    ("line", "by", "verdict"),
+    [
+        ("torch.sin(a0) * a1", 1.001, "wrong"),
+        ("torch.sin(a0) * a1", math.nan, "wrong"),
+        ("(a0 * a1).exp().relu_()", 1, "measured"),  # torch.func cannot
+        ("(a0 * a1).exp().relu_()", 1.01, "undecided"),
+    ],
+)
+def test_pullback_is_judged(
+    monkeypatch: pytest.MonkeyPatch, line: str, by: float, verdict: str
+) -> None:
     class Wrong:
         def __getattr__(self, name: str) -> Any:
             return getattr(judging_with, name)
@@ -73,5 +83,5 @@ def test_pullback_is_wrong(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
 
     judging_with = judging.pullback
     monkeypatch.setattr(judging, "pullback", Wrong())
-    _, outcome, _ = judge(program("torch.sin(a0) * a1", HESSIAN))
-    assert outcome.verdict == "wrong" and "differences give" in outcome.text
+    _, outcome, _ = judge(program(line, HESSIAN))
+    assert outcome.verdict == verdict and "differences" in outcome.text
