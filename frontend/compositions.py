@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..dialects.errors import CaptureError
-from . import statistics
+from . import losses, recurrences, statistics, windows
 
 aten = torch.ops.aten
 
@@ -79,10 +79,23 @@ def batch_norm(
     return torch.batch_norm(x, weight, bias, None, None, training, momentum, eps, cudnn_enabled)
 
 
+def narrow(x: torch.Tensor, dim: int, start: torch.Tensor, length: int) -> torch.Tensor:
+    """From a place that is a tensor: a gather, checked at the call."""
+    size = x.shape[dim]
+    if not 0 <= length <= size:
+        raise RuntimeError(f"narrow(): length {length} of a dimension of size {size}")
+    start = torch.where(start < 0, start + size, start)
+    return x.index_select(dim, start.reshape(()) + torch.arange(length))
+
+
 COMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.batch_norm.default: batch_norm,
     aten.bincount.default: bincount,
     aten.combinations.default: combinations,
     aten.fill_diagonal_.default: fill_diagonal_,
+    aten.narrow.Tensor: narrow,
+    **losses.COMPOSITIONS,
+    **recurrences.COMPOSITIONS,
     **statistics.COMPOSITIONS,
+    **windows.COMPOSITIONS,
 }

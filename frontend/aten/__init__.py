@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     activation,
+    bessel,
     bits,
     contraction,
     convolution,
@@ -36,6 +37,7 @@ from . import (
 
 RULES: dict[Any, Callable[..., Any]] = {
     **activation.RULES,
+    **bessel.RULES,
     **bits.RULES,
     **contraction.RULES,
     **convolution.RULES,

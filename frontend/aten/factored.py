@@ -102,32 +102,112 @@ def lu_solve(
     return y if left else e.b.matrix_transpose(y)
 
 
-def householder_product(e: Emitter, a: ir.Value, tau: ir.Value) -> ir.Value:
-    """The first columns of H_1 ... H_k, H_i = 1 - tau_i v_i v_i^T, v_i in column i of a."""
+def _reflectors(e: Emitter, a: ir.Value, k: int) -> ir.Value:
+    """Unit vectors on and below the diagonal of a."""
     *outer, rows, columns = shape(a)
-    last, k = len(outer), shape(tau)[-1]
-    start, strides = [0] * (last + 2), [1] * (last + 2)
-    one = e.b.as_diagonal(e.full((*outer, columns), 1, dtype_of(a)))
-    if rows > columns:
-        one = e.b.pad(one, None, [*outer, rows, columns], start, strides)
-    if k == 0 or 0 in shape(a):
+    start, strides = [0] * (len(outer) + 2), [1] * (len(outer) + 2)
+    one = _unit(e, a)
+    vectors = e.b.add(e.b.triangle(a, True, -1), one)
+    return vectors if k == columns else e.b.slice(vectors, start, [*outer, rows, k], strides)
+
+
+def _unit(e: Emitter, a: ir.Value) -> ir.Value:
+    """The first columns of an identity, in the shape of a."""
+    *outer, rows, columns = shape(a)
+    k, start, strides = min(rows, columns), [0] * (len(outer) + 2), [1] * (len(outer) + 2)
+    one = e.b.as_diagonal(e.full((*outer, k), 1, dtype_of(a)))
+    if rows == columns:
         return one
-    reflectors = e.b.add(e.b.triangle(a, True, -1), one)
-    reflectors = e.b.slice(reflectors, start, [*outer, rows, k], strides)
+    return e.b.pad(one, None, [*outer, rows, columns], start, strides)
+
+
+def _reflected(
+    e: Emitter, a: ir.Value, tau: ir.Value, x: ir.Value, reverse: bool = True
+) -> ir.Value:
+    """H_1 ... H_k x, H_i = 1 - tau_i v_i v_i^T, v_i in column i of a; H_k ... H_1 x forwards."""
+    *outer, rows, _ = shape(a)
+    last, k = len(outer), shape(tau)[-1]
+    if k == 0 or 0 in shape(x) or 0 in shape(a):
+        return x
 
     def reflect(b: Any, values: list[ir.Value]) -> list[ir.Value]:
-        q, v, factor = values
+        x, v, factor = values
         v = b.reshape(v, (*outer, rows, 1))
         factor = b.broadcast(factor, (*outer, rows, 1), list(range(last)))
-        change = b.matmul(b.mul(v, factor), b.matmul(v, q, x_transposed=True))
-        return [b.sub(q, change)]
+        change = b.matmul(b.mul(v, factor), b.matmul(v, x, x_transposed=True))
+        return [b.sub(x, change)]
 
-    slices = [e.b.move_dim(x, len(shape(x)) - 1, 0) for x in (reflectors, tau)]
-    return e.b.scan([], [one], slices, k, True, reflect)[0]
+    slices = [e.b.move_dim(v, len(shape(v)) - 1, 0) for v in (_reflectors(e, a, k), tau)]
+    return e.b.scan([], [x], slices, k, reverse, reflect)[0]
+
+
+def householder_product(e: Emitter, a: ir.Value, tau: ir.Value) -> ir.Value:
+    """The first columns of H_1 ... H_k."""
+    return _reflected(e, a, tau, _unit(e, a))
+
+
+def ormqr(
+    e: Emitter,
+    a: ir.Value,
+    tau: ir.Value,
+    x: ir.Value,
+    left: bool = True,
+    transpose: bool = False,
+) -> ir.Value:
+    """Q x, Q = H_1 ... H_k as a whole, or its transpose; x Q unless `left`."""
+    if left:
+        return _reflected(e, a, tau, x, reverse=not transpose)
+    turned = _reflected(e, a, tau, e.b.matrix_transpose(x), reverse=transpose)
+    return e.b.matrix_transpose(turned)
+
+
+def geqrf(e: Emitter, a: ir.Value) -> list[ir.Value]:
+    """R, below it the reflectors, and their factors: LAPACK's, column by column."""
+    *outer, rows, columns = shape(a)
+    last, k, kind = len(outer), min(rows, columns), dtype_of(a)
+    if 0 in shape(a):
+        return [a, e.full((*outer, k), 0, kind)]
+    i64, dims = e.element(torch.int64), (*outer, rows)
+    batch = list(range(last))
+
+    def step(b: Any, values: list[ir.Value]) -> list[ir.Value]:
+        x, place = values
+        row, column = b.iota(dims, last, i64), b.iota(shape(x), last + 1, i64)
+        here = b.compare("eq", row, b.broadcast(place, dims, []))
+        below = b.compare("gt", row, b.broadcast(place, dims, []))
+        mine = b.compare("eq", column, b.broadcast(place, shape(x), []))
+        right = b.compare("gt", column, b.broadcast(place, shape(x), []))
+
+        def total(mask: ir.Value, v: ir.Value, dim: int) -> ir.Value:
+            return b.reduce_sum(b.select(mask, v, b.zeros_like(v)), [dim])
+
+        current = total(mine, x, last + 1)
+        head, tail = total(here, current, last), total(below, b.mul(current, current), last)
+        norm = b.sqrt(b.add(b.mul(head, head), tail))
+        some = b.compare("ne", tail, b.zeros_like(tail))
+        up = b.compare("lt", head, b.zeros_like(head))
+        beta = b.select(some, b.select(up, norm, b.neg(norm)), head)
+        one = b.full_like(head, 1)
+        divisor = b.select(some, beta, one)
+        tau = b.select(some, b.div(b.sub(beta, head), divisor), b.zeros_like(head))
+        scale = b.broadcast(b.select(some, b.sub(head, beta), one), dims, batch)
+        inner = b.select(below, b.div(current, scale), b.zeros_like(current))
+        v = b.reshape(b.select(here, b.full_like(inner, 1), inner), (*dims, 1))
+        factor = b.broadcast(tau, (*dims, 1), batch)
+        change = b.matmul(b.mul(v, factor), b.matmul(v, x, x_transposed=True))
+        kept = b.select(here, b.broadcast(beta, dims, batch), b.select(below, inner, current))
+        kept = b.broadcast(kept, shape(x), [*batch, last])
+        x = b.select(right, b.sub(x, change), b.select(mine, kept, x))
+        return [x, b.add(place, b.full_like(place, 1)), tau]
+
+    result, _, taus = e.b.scan([], [a, e.full((), 0, torch.int64)], [], k, False, step)
+    return [result, e.b.move_dim(taus, 0, last)]
 
 
 RULES: dict[Any, Any] = {
     aten.linalg_householder_product.default: householder_product,
+    aten.ormqr.default: ormqr,
+    aten.geqrf.default: geqrf,
     aten.lu_unpack.default: lu_unpack,
     aten.linalg_lu_solve.default: lu_solve,
 }

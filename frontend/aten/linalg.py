@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ _MESSAGES = {
     "linalg.eigh": "The algorithm failed to converge.",
     "linalg.svd": "The algorithm failed to converge because the input has non-finite values.",
 }
+_ASSERTED = "Expected Tensor with single nonzero value, but got zero"
 _OTHER = "The solver failed because the input matrix is singular."
 
 
@@ -31,6 +33,13 @@ def failure(name: str) -> str:
 
 def check_errors(e: Emitter, info: ir.Value, name: str, *_: Any, **__: Any) -> list[ir.Value]:
     e.b.check(e.b.compare("eq", info, e.like(info, 0)), failure(name))
+    return []
+
+
+def assert_async(e: Emitter, condition: ir.Value, message: str = _ASSERTED) -> list[ir.Value]:
+    if not re.match(r"\w+Error: ", message):
+        message = f"RuntimeError: {message}"
+    e.b.check(e.b.reshape(e.convert(condition, torch.bool), ()), message)
     return []
 
 
@@ -316,6 +325,8 @@ RULES: dict[Any, Any] = {
     aten.linalg_qr.default: qr,
     aten.linalg_matrix_exp.default: matrix_exp,
     aten._linalg_check_errors.default: check_errors,
+    aten._assert_async.default: assert_async,
+    aten._assert_async.msg: assert_async,
     aten.linalg_cholesky_ex.default: cholesky_ex,
     aten.cholesky.default: cholesky,
     aten.linalg_solve_triangular.default: solve_triangular,

@@ -79,6 +79,7 @@ class Case:
     #: Which outputs torch differentiates, and whether the values are random; see ``prepare``.
     moving: list[int] = field(default_factory=list)
     random: bool = False
+    draws: bool = False  # random numbers, whether they show or not
     unwritten: bool = False
 
     @property
@@ -170,7 +171,9 @@ def prepare(case: Case) -> bool:
     """Runs torch once to learn what the function is; False where torch has no tensors for us."""
     torch.manual_seed(1)
     leaves = [p.clone().requires_grad_() for p in case.primals]
+    before = torch.get_rng_state()
     outs = [out.clone() for out in case.function(*leaves, *case.others)]  # it may write in place
+    case.draws = not torch.equal(before, torch.get_rng_state())
     case.moving = [i for i, out in enumerate(outs) if out.requires_grad and out.is_floating_point()]
     case.random = case.unwritten or any(_differ(case, outs, seed) for seed in range(2, 10))
     return bool(outs)

@@ -56,7 +56,7 @@ def forms_of(case: Case) -> list[str]:
 def ours(case: Case, names: Sequence[str], dims: Arguments) -> Callable[..., dict[str, Any]]:
     """The named forms as one function of ``Arguments.tree()``, for ``pullback.jit``."""
     f, moving, count = case.function, case.moving, len(case.primals)
-    randomness = "different" if case.random else "error"
+    randomness = "different" if case.random or case.draws else "error"
     in_dims, other_dims = tuple(dims.dims), tuple(dims.other_dims)
     batched_ct = tuple(0 for _ in moving)
 
@@ -94,7 +94,7 @@ def ours(case: Case, names: Sequence[str], dims: Arguments) -> Callable[..., dic
                 *batched, *batched_others
             ),
             "vmap of vjp": lambda: pullback.vmap(
-                pull_batched, (*in_dims, *other_dims, *batched_ct)
+                pull_batched, (*in_dims, *other_dims, *batched_ct), randomness=randomness
             )(*batched, *batched_others, *batched_cotangents),
             "jvp of vjp": lambda: pullback.jvp(pull, both, (*tangents, *cotangents2))[1],
             "vjp of vjp": lambda: pullback.vjp(pull, *both)[1](tuple(wanted)),

@@ -243,7 +243,7 @@ KNOWN: tuple[Difference, ...] = (
         "the matrix is singular: its factors have no derivative",
         form="* of vjp",
     ),
-    Difference("nn.functional.conv_transpose3d", "1e30", _OVERFLOW, dtype="f32"),
+    Difference("nn.functional.conv_transpose?d", "1e30", _OVERFLOW, dtype="f32"),
     Difference("nn.functional.conv1d", "all", _OVERFLOW, form="vmap", dtype="f32"),
     Difference(
         "std*",
@@ -252,6 +252,22 @@ KNOWN: tuple[Difference, ...] = (
         dtype="f32",
     ),
     Difference("std*", "all", "as at 1e30", dtype="f32"),
+    Difference("i0", "*inf", "torch's value is NaN there; it is infinite"),
+    Difference("special.i1", "*inf", "as i0"),
+    Difference("ormqr", "1e3 times", "as linalg.householder_product"),
+    Difference("nn.functional.ctc_loss", "1e30", "no probabilities: torch's derivative is NaN"),
+    Difference("nn.functional.ctc_loss", "all", "as at 1e30"),
+    Difference(
+        "nn.functional.ctc_loss", "-inf", "torch's derivative is NaN where a probability is 0"
+    ),
+    Difference("cross", "all", _OVERFLOW, dtype="f32"),
+    Difference(
+        "nn.functional.normalize",
+        "",
+        "a number over its own size: terms of 1 / x cancel, to one rounding",
+        form="v*",
+        dtype="f32",
+    ),
     Difference("masked.sum", "1e30", "numbers of size 1e30 cancel: by the order of the sum"),
     Difference("masked.mean", "1e30", "as masked.sum"),
     Difference("masked.prod", "1e30", "as prod", form=SECOND),
