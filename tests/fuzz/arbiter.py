@@ -75,10 +75,10 @@ class Differences(Definition):
             def leaf(place: int, out: torch.Tensor) -> Any:
                 parts = tuple(
                     torch.stack([tree_leaves(c)[place] for c in column], -1).reshape(
-                        *out.shape, *shape
+                        (*out.shape, *shape)
                     )
                     if column
-                    else torch.zeros(*out.shape, *shape, dtype=torch.float64)
+                    else torch.zeros((*out.shape, *shape), dtype=torch.float64)
                     for column, shape in zip(columns, shapes, strict=True)
                 )
                 return parts[0] if single else parts

@@ -21,6 +21,7 @@ JVP = Level(
     "h{n} = lambda a, b, c: "
     "api.jvp(lambda a, b: {h}(a, b, c), (a, b), (torch.cos(a), torch.sin(b)))"
 )
+GRAD = Level("h{n} = api.grad(lambda a, b, c: total({h}(a, b, c)), 0)")
 HESSIAN = Level("h{n} = api.hessian(lambda a, b, c: total({h}(a, b, c)), 0)")
 
 
@@ -53,6 +54,7 @@ def program(line: str, *levels: Level, shape: tuple[int, ...] = (3,)) -> Program
     [
         program("torch.nn.functional.layer_norm(a0, [3])", JVP, HESSIAN),
         program("a1.index_copy(0, a2, a0)", HESSIAN),
+        program("a0.scatter_reduce(0, a2[:1], a0, 'amax')", GRAD),
     ],
 )
 def test_torch_is_wrong(faulty: Program) -> None:
