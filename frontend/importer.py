@@ -20,8 +20,8 @@ from ..dialects.diagnostics import source_line, translated
 from ..dialects.errors import InternalError, UnsupportedOpError
 from ..dialects.pb.types import tensor
 from . import regions
-from .aten import RULES, half, help_for
-from .aten.emitter import Emitter, mlir_type, supported
+from .aten import RULES, half, has_help, help_for
+from .aten.emitter import Emitter, instead_of, mlir_type, supported
 from .graph import (
     Basis,
     Call,
@@ -70,12 +70,14 @@ def _unsupported(graph: Graph, seen: set[Graph]) -> Any:
         if graphs_of(target):
             for called in graphs_of(target):
                 yield from _unsupported(called, seen)
-        elif isinstance(target, torch._ops.OpOverload) and target not in RULES:
+            continue
+        wrong = [v.dtype for v in node.outputs if not supported(v.dtype)]
+        known = not isinstance(target, torch._ops.OpOverload) or target in RULES
+        if wrong and (known or not has_help(target)):
+            name = dtype_name(wrong[0])
+            yield node, f"its result has the dtype {name}; {instead_of(wrong[0])}"
+        elif not known:
             yield node, help_for(target)
-        else:
-            wrong = [v.dtype for v in node.outputs if not supported(v.dtype)]
-            if wrong:
-                yield node, f"the dtype {dtype_name(wrong[0])}; use float32 or float64"
 
 
 def _unsupported_error(found: Sequence[tuple[Node, str]]) -> UnsupportedOpError:

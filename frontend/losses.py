@@ -169,8 +169,14 @@ def _log_probability(
     return _log_of_sum(final).squeeze(1) - (shares - shares.detach())
 
 
+def linear_cross_entropy(*args: Any, options: Any = None, **more: Any) -> Tensor:
+    """``options`` say in which parts torch computes it: nothing to a compiler."""
+    return torch.nn.functional.linear_cross_entropy(*args, **more)
+
+
 #: By the Python function that it stands for.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    torch.nn.functional.linear_cross_entropy: linear_cross_entropy,
     torch.nn.functional.gaussian_nll_loss: gaussian_nll_loss,
 }
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from ..dialects.errors import CaptureError
 from . import autograd_function, layers, pytree, reach, torch_func
 from . import hops as _  # noqa: F401  (torch's control flow reaches the recorder)
-from .aten.emitter import supported
+from .aten.emitter import instead_of, supported
 from .capture import Recorder
 from .graph import Graph, Value, dtype_name
 from .guards import same
@@ -126,11 +126,14 @@ def trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         if not supported(value.dtype):
             raise CaptureError(
                 f"the argument '{name}' has the dtype {dtype_name(value.dtype)}",
-                help="convert to float16, float32, float64, int32, int64 or bool",
+                help=instead_of(value.dtype),
             )
     for known in hidden:
         if not supported(known.value.dtype):
-            raise CaptureError(f"a captured tensor has the dtype {dtype_name(known.value.dtype)}")
+            raise CaptureError(
+                f"a captured tensor has the dtype {dtype_name(known.value.dtype)}",
+                help=instead_of(known.value.dtype),
+            )
     key = [] if recorder.main.key is None else [recorder.main.key]
     graph = Graph(
         graph_name(fn),

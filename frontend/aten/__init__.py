@@ -77,7 +77,15 @@ _HELP = {
 }
 
 
+def _name(target: Any) -> str:
+    return target._schema.name.removeprefix("aten::").rstrip("_")
+
+
+def has_help(target: Any) -> bool:
+    """There is more to say than that a call has no rule."""
+    return _name(target) in _HELP
+
+
 def help_for(target: Any) -> str:
     """The way out for a call without a rule."""
-    name = target._schema.name.removeprefix("aten::").rstrip("_")
-    return _HELP.get(name, "not supported yet; express it with supported operations")
+    return _HELP.get(_name(target), "not supported yet; express it with supported operations")

@@ -35,6 +35,15 @@ def supported(dtype: torch.dtype) -> bool:
     return dtype in _NAMES
 
 
+def instead_of(dtype: torch.dtype) -> str:
+    """What to do about a dtype that is not supported."""
+    if dtype.is_complex:
+        return "compute with real and imaginary parts, as two tensors"
+    if not dtype.is_floating_point:
+        return "convert to int32 or int64"
+    return "convert to bfloat16, float16, float32 or float64"
+
+
 def mlir_type(dtype: torch.dtype, context: ir.Context) -> ir.Type:
     return ir.Type.parse(_NAMES[dtype], context)
 

@@ -319,6 +319,21 @@ def test_unsupported_calls_are_listed_together():
     assert "3 unsupported calls" in text
 
 
+@pytest.mark.parametrize(
+    ("f", "advice"),
+    [
+        (torch.fft.fft, "aten._fft_r2c.default: .* complex64; compute with real and imaginary"),
+        (lambda x: x.to(torch.int8) + 1, "aten._to_copy.default: .* int8; convert to int32"),
+        (torch.linalg.eigvals, "torch.linalg.eigh"),
+    ],
+)
+def test_what_to_do_about_a_dtype_is_said(f, advice):
+    with pytest.raises(pb.UnsupportedOpError, match=advice):
+        pb.jit(f)(torch.randn(3, 3))
+    with pytest.raises(pb.CaptureError, match=r"dtype uint8\n.*convert to int32 or int64"):
+        pb.jit(torch.neg)(torch.ones(2, dtype=torch.uint8))
+
+
 def test_calls_that_a_rule_refuses_are_listed_together():
     def f(x):
         a = x.index_put((x > 0,), x[:2])
