@@ -154,6 +154,18 @@ class Group:
         operations = sum(len(each.nest.body) for each in self.nests)
         return self.slots <= _SLOTS and operations * self.slots <= _LARGEST
 
+    def overwritten(self) -> set[ir.Value]:
+        """Buffers that are read before the kernel writes them."""
+        written: set[ir.Value] = set()
+        read: set[ir.Value] = set()
+        for each in self.nests:
+            buffers = [
+                a.buffer for a in each.nest.inputs if isinstance(a.buffer.type, ir.MemRefType)
+            ]
+            read |= {origin(buffer) for buffer in buffers} - written
+            written |= {origin(access.buffer) for access in each.nest.outputs}
+        return read & written
+
     def consistent(self) -> bool:
         """Is all that one nest makes and another reads found in registers?"""
         written = {origin(a.buffer) for each in self.nests for a in each.nest.outputs}

@@ -7,14 +7,15 @@ its row. Only what is used after the kernel is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import arith, memref, vector
+from mlir.dialects import arith, memref, scf, vector
 
-from ..builders import index_constant
+from ..builders import block_of, index_constant
 from ..plan_memory import VIEWS, size_of
+from ..scalars import constant
 from .launch import Threads, divided, launch, less, when
 from .nests import Access
 from .reductions import across_lanes
@@ -45,6 +46,7 @@ class _Kernel:
         self.places = [self._place(slot) for slot in range(self.slots)]
         #: What is in registers: of a buffer, by slot (None: of the row).
         self.known: dict[tuple[Any, ...], ir.Value] = {}
+        self.overwritten = group.overwritten()
         self.first_lane = arith.cmpi(arith.CmpIPredicate.eq, self.lane, index_constant(0))
 
     def _width(self) -> int:
@@ -160,8 +162,31 @@ class _Kernel:
         else:
             return memref.load(access.buffer, access.at(loops))
         if key not in self.known:
-            self.known[key] = memref.load(access.buffer, access.at(loops))
+            [self.known[key]] = self._guarded(
+                base, slot, lambda: [memref.load(access.buffer, access.at(loops))]
+            )
         return self.known[key]
+
+    def _guarded(
+        self, base: ir.Value, slot: int | None, load: Callable[[], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """Threads without an element load another's, but not one that its thread overwrites."""
+        valid = self.places[slot][1] if slot is not None else None
+        conditions = [c for c in (valid, self.inside) if c is not None]
+        if base not in self.overwritten or not conditions:
+            return load()
+        good = conditions[0] if len(conditions) == 1 else arith.andi(*conditions)
+        type_ = base.type
+        assert isinstance(type_, ir.MemRefType)
+        choice = scf.IfOp(good, [type_.element_type] * self._beside(slot), has_else=True)
+        with block_of(choice.then_block):
+            scf.YieldOp(load())
+        with block_of(choice.else_block):
+            scf.YieldOp([constant(type_.element_type, 0)] * self._beside(slot))
+        return list(choice.results)
+
+    def _beside(self, slot: int | None) -> int:
+        return 1 if slot is None else self.width
 
     def _load_vector(self, each: RowNest, access: Access, key: tuple[Any, ...], slot: int) -> None:
         first = slot - slot % self.width
@@ -170,9 +195,13 @@ class _Kernel:
         assert isinstance(type_, ir.MemRefType)
         wide = ir.VectorType.get([self.width], type_.element_type)
         bytes_ = self.width * size_of(ir.MemRefType.get([1], type_.element_type))
-        op = vector.LoadOp(wide, access.buffer, access.at(loops), alignment=bytes_)
-        for lane in range(self.width):
-            self.known[*key, first + lane] = vector.extract(op.result, [], [lane])
+
+        def load() -> list[ir.Value]:
+            op = vector.LoadOp(wide, access.buffer, access.at(loops), alignment=bytes_)
+            return [vector.extract(op.result, [], [lane]) for lane in range(self.width)]
+
+        for lane, value in enumerate(self._guarded(key[0], first, load)):
+            self.known[*key, first + lane] = value
 
     def _keep_row(
         self, each: RowNest, access: Access, loops: Sequence[ir.Value], value: ir.Value
