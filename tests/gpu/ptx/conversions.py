@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .floating import bits, number
+from .floating import bits, directed, number
 
 Array = np.ndarray
 _FLOATING = ("f16", "bf16", "f32", "f64")
@@ -62,14 +62,18 @@ def _integer_to_float(x: Array, modes: list[str], to: str, source: str) -> Array
         raise KeyError(str(modes))
     if to in ("f32", "f64"):
         return bits(value.astype(np.float32 if to == "f32" else np.float64), to)
-    return bits(value.astype(np.float64).astype(np.float32), to)
+    if to == "bf16" and _size(source) == 64:
+        raise KeyError(source)
+    return bits(value.astype(np.float64), to)
 
 
 def _float_to_integer(x: Array, modes: list[str], to: str, source: str) -> Array:
-    """Out of range saturates, NaN is 0 (for 64 bits as well: sm_80 and later)."""
+    """Out of range saturates. NaN is 0, but the highest bit alone from f64 or to 64 bits."""
     value = number(x, source).astype(np.float64)
     rounding = next(m for m in modes if m in _TO_INTEGER)
     value = _TO_INTEGER[rounding](value)
+    size = _size(to)
+    of_nan = 1 << size - 1 if source == "f64" or size == 64 else 0
     kind = np.dtype(f"{'int' if to[0] == 's' else 'uint'}{_size(to)}")
     limits = np.iinfo(kind)
     low, high = float(limits.min), float(limits.max) + 1
@@ -77,7 +81,14 @@ def _float_to_integer(x: Array, modes: list[str], to: str, source: str) -> Array
     result = np.where(inside, value, 0.0).astype(kind)
     result = np.where(value >= high, kind.type(limits.max), result)
     result = np.where(value < low, kind.type(limits.min), result)
+    result = np.where(np.isnan(value), np.array(of_nan, f"uint{size}").view(kind), result)
     return _stored(result.astype(kind), to)
+
+
+def to_tf32(x: Array) -> Array:
+    """To the nearest of 10 mantissa bits, ties away from zero."""
+    rounded = (x + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+    return np.where(np.isnan(x.view(np.float32)), np.uint32(0x7FFFFFFF), rounded)
 
 
 def _float_to_float(x: Array, modes: list[str], to: str, source: str) -> Array:
@@ -89,8 +100,9 @@ def _float_to_float(x: Array, modes: list[str], to: str, source: str) -> Array:
         value = np.where(np.isnan(value), value.dtype.type(0), np.clip(value, 0, 1))
     if to == source or _size(to) > _size(source):
         return bits(value, to)
-    if "rz" in modes or "rm" in modes or "rp" in modes:
+    mode = next((m for m in modes if m in ("rz", "rm", "rp")), None)
+    if mode is None:
+        return bits(value, to)
+    if to == "bf16":
         raise KeyError(str(modes))
-    if to == "bf16" and source == "f64":
-        raise KeyError(str(modes))
-    return bits(value, to)
+    return bits(directed(value.astype(np.float64), to, mode), to)

@@ -25,7 +25,7 @@ def number(bits: Array, type_: str) -> Array:
 
 def bits(value: Array, type_: str) -> Array:
     if type_ == "bf16":
-        return round_to_bf16(np.asarray(value, np.float32))
+        return round_to_bf16(value if value.dtype == np.float32 else odd_single(value))
     return np.ascontiguousarray(value.astype(FLOATS[type_], copy=False)).view(BITS[type_])
 
 
@@ -37,13 +37,37 @@ def round_to_bf16(value: Array) -> Array:
     return np.where(np.isnan(value), np.uint32(0x7FFF), rounded).astype(np.uint16)
 
 
+def odd_single(value: Array) -> Array:
+    """f64 as f32, rounded to odd: what is rounded to fewer bits then is rounded once."""
+    single = np.atleast_1d(np.asarray(value, np.float64).astype(np.float32))
+    back = single.astype(np.float64)
+    inexact = (back != value) & ~np.isnan(back)
+    raw = single.view(np.uint32).copy()
+    raw -= inexact & (np.abs(back) > np.abs(value))
+    raw |= inexact
+    return raw.view(np.float32)
+
+
+def directed(value: Array, type_: str, mode: str) -> Array:
+    """f64 as f32 or f16, rounded towards zero (rz), down (rm) or up (rp)."""
+    nearest = value.astype(FLOATS[type_])
+    back = nearest.astype(np.float64)
+    infinity = nearest.dtype.type(np.inf)
+    if mode == "rz":
+        far, goal = np.abs(back) > np.abs(value), nearest.dtype.type(0)
+    else:
+        far, goal = (back > value, -infinity) if mode == "rm" else (back < value, infinity)
+    return np.where(far, np.nextafter(nearest, goal), nearest)
+
+
 def fma(a: Array, b: Array, c: Array, type_: str) -> Array:
-    """a * b + c with one rounding."""
+    """a * b + c with one rounding; of bf16 as f64 that `bits` rounds once."""
     if type_ == "f64":
         return _fma64(a, b, c)
     # Products are exact in f64; the sum is rounded to odd there, and so once in the end.
     product = a.astype(np.float64) * b.astype(np.float64)
-    return _odd_sum(product, c.astype(np.float64)).astype(a.dtype)
+    total = _odd_sum(product, c.astype(np.float64))
+    return total if type_ == "bf16" else total.astype(a.dtype)
 
 
 def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:

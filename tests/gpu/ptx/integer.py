@@ -139,6 +139,43 @@ def extracted(modifiers: list[str]) -> Meaning:
     return Meaning(size, (size, 32, 32), run)
 
 
+def inserted(modifiers: list[str]) -> Meaning:
+    """The low `length` bits of x, put into y from bit `start` on."""
+    size = width(modifiers[-1])
+    kind = UNSIGNED[size]
+
+    def run(x: Array, y: Array, start: Array, length: Array) -> Array:
+        first, count = start & np.uint32(255), length & np.uint32(255)
+        ones = np.full(1, 2**size - 1, kind)
+        low = np.where(count >= size, ones, ~(ones << (count % np.uint32(size)).astype(kind)))
+        shift = (first % np.uint32(size)).astype(kind)
+        mask = np.where(first >= size, kind(0), low << shift)
+        return (y & ~mask) | ((x << shift) & mask)
+
+    return Meaning(size, (size, size, 32, 32), run)
+
+
+def highest(modifiers: list[str]) -> Meaning:
+    """The place of the highest bit that is not the sign's; all ones if there is none."""
+    type_ = modifiers[-1]
+    size = width(type_)
+    only(modifiers[:-1], {"shiftamt"})
+
+    def run(x: Array) -> Array:
+        if type_[0] == "s":
+            x = np.where(signed(x, size) < 0, ~x, x)
+        zeros = leading_zeros(x, size)
+        place = zeros if "shiftamt" in modifiers else np.uint32(size - 1) - zeros
+        return np.where(x == 0, np.uint32(0xFFFFFFFF), place)
+
+    return Meaning(32, (size,), run)
+
+
+def is_zero(modifiers: list[str]) -> Meaning:
+    size = width(modifiers[-1])
+    return Meaning(size, (size,), lambda x: (x == 0).astype(x.dtype))
+
+
 def counted(run: Callable[[Array, int], Array]) -> Callable:
     def make(modifiers: list[str]) -> Meaning:
         size = width(modifiers[-1])

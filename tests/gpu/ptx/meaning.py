@@ -19,6 +19,9 @@ from .integer import (
     extracted,
     funnel,
     high,
+    highest,
+    inserted,
+    is_zero,
     leading_zeros,
     left,
     logic,
@@ -30,6 +33,7 @@ from .integer import (
     right,
     wide,
 )
+from .packed import HALVED, halved, joined
 from .values import (
     FLOATING,
     UNSIGNED,
@@ -50,6 +54,10 @@ def meaning_of(opcode: tuple[str, ...]) -> Meaning:
     if make is None:
         raise UnknownInstruction(".".join(opcode))
     try:
+        if modifiers[-1].endswith("x2"):
+            if name not in HALVED:
+                raise KeyError(name)
+            return halved(meaning_of((*opcode[:-1], opcode[-1].removesuffix("x2"))))
         return make(modifiers)
     except (KeyError, ValueError, IndexError) as error:
         raise UnknownInstruction(".".join(opcode)) from error
@@ -104,7 +112,7 @@ def _division(modifiers: list[str]) -> Meaning:
     type_ = modifiers[-1]
     size = width(type_)
     if type_ in FLOATING:
-        only(modifiers[:-1], {"rn"})
+        only(modifiers[:-1], {"rn"} if type_ == "f64" else {"rn", "approx", "full"})
         return Meaning(
             size, (size,) * 2, lambda x, y: bits(number(x, type_) / number(y, type_), type_), 1
         )
@@ -168,6 +176,8 @@ def _extremum(of_floats: Callable, of_integers: Callable) -> Callable:
 
 
 def _of_float(run: Callable, modes: set[str]) -> Callable:
+    """`run` rounds correctly, also where PTX allows more (approx)."""
+
     def make(modifiers: list[str]) -> Meaning:
         type_ = modifiers[-1]
         only(modifiers[:-1], modes)
@@ -176,6 +186,15 @@ def _of_float(run: Callable, modes: set[str]) -> Callable:
         )
 
     return make
+
+
+def _approximate(run: Callable) -> Callable:
+    """Of f64 inside, so that the result is the correctly rounded one, or next to it."""
+
+    def of_any(x: Array) -> Array:
+        return run(x.astype(np.float64)).astype(x.dtype)
+
+    return _of_float(of_any, {"approx"})
 
 
 _COMPARISONS = {
@@ -217,6 +236,13 @@ def _selection(modifiers: list[str]) -> Meaning:
     return Meaning(size, (size, size, 1), lambda x, y, p: np.where(p, x, y))
 
 
+def _slct(modifiers: list[str]) -> Meaning:
+    """By the sign of the third operand: -0 counts as not negative, NaN as negative."""
+    size, type_ = width(modifiers[0]), modifiers[1]
+    view = {"s32": np.int32, "f32": np.float32}[type_]
+    return Meaning(size, (size, size, 32), lambda x, y, z: np.where(z.view(view) >= 0, x, y))
+
+
 def _test(modifiers: list[str]) -> Meaning:
     kind, type_ = modifiers
     tests = {
@@ -230,6 +256,10 @@ def _test(modifiers: list[str]) -> Meaning:
 
 def _conversion(modifiers: list[str]) -> Meaning:
     *modes, to, source = modifiers
+    if to in ("f16x2", "bf16x2") and source == "f32" and modes == ["rn"]:
+        return joined(to.removesuffix("x2"))
+    if (to, source, modes) == ("tf32", "f32", ["rna"]):
+        return Meaning(32, (32,), conversions.to_tf32)
     run = conversions.conversion(modes, to, source)
     return Meaning(max(width(to), 16), (width(source),), run)
 
@@ -250,6 +280,9 @@ _TABLE: dict[str, Callable[[list[str]], Meaning]] = {
     "shr": right,
     "shf": funnel,
     "prmt": permuted,
+    "bfi": inserted,
+    "bfind": highest,
+    "cnot": is_zero,
     "bfe": extracted,
     "clz": counted(leading_zeros),
     "popc": counted(ones),
@@ -260,10 +293,17 @@ _TABLE: dict[str, Callable[[list[str]], Meaning]] = {
     "copysign": _copysign,
     "min": _extremum(least, np.minimum),
     "max": _extremum(greatest, np.maximum),
-    "sqrt": _of_float(np.sqrt, {"rn"}),
-    "rcp": _of_float(lambda x: x.dtype.type(1) / x, {"rn"}),
+    "sqrt": _of_float(np.sqrt, {"rn", "approx"}),
+    "rcp": _of_float(lambda x: x.dtype.type(1) / x, {"rn", "approx"}),
+    "rsqrt": _approximate(lambda x: 1 / np.sqrt(x)),
+    "ex2": _approximate(np.exp2),
+    "lg2": _approximate(np.log2),
+    "sin": _approximate(np.sin),
+    "cos": _approximate(np.cos),
+    "tanh": _approximate(np.tanh),
     "setp": _comparison,
     "selp": _selection,
+    "slct": _slct,
     "testp": _test,
     "cvt": _conversion,
 }
