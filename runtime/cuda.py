@@ -141,7 +141,7 @@ class Function(Signature):
         self._raise_found()
 
     def release(self) -> None:
-        """Frees what is kept on devices for further calls; waits for them first."""
+        """Waits for all calls and frees what is kept for more; not while another thread calls."""
         self.synchronize()
         with self._lock:
             self._kept.free()

@@ -8,6 +8,7 @@ import pathlib
 import platform
 import struct
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,10 @@ def write(c: Compilation, directory: pathlib.Path) -> pathlib.Path:
         raise InternalError(f"{len(c.plan.kernels)} kernels are more than a library can hold")
     if c.plan.globals:
         raise InternalError("a plan with globals")  # the runtime does not look them up
-    architectures = ptxas.ARCHITECTURES if c.options.cubins and ptxas.find() else ()
-    cubins = [ptxas.assemble(c.ptx, each) for each in architectures] if c.plan.kernels else []
+    wanted = c.options.cubins and c.plan.kernels and ptxas.find()
+    architectures = ptxas.ARCHITECTURES if wanted else ()
+    with ThreadPoolExecutor() as pool:  # each waits for a process
+        cubins = list(pool.map(lambda a: ptxas.assemble(c.ptx, a), architectures))
     interface, workspace = c.interface, c.plan.workspace
     errors = artifact.run_time_errors(c.lowered.errors)
     text = header.text(interface, workspace, errors, on_gpu=True)
