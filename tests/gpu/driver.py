@@ -71,7 +71,10 @@ class Launched:
 
 
 class Driver:
-    """`fail[name] = error` makes a function fail; `trap` has what stopped the last kernel."""
+    """`fail[name] = error` makes a function fail, `before[name]` is called by each thread first.
+
+    `trap` has what stopped the last kernel.
+    """
 
     def __init__(
         self, arena: int = 1 << 27, capability: tuple[int, int] = (7, 5), devices: int = 1
@@ -81,6 +84,7 @@ class Driver:
         self.memory = Memory(self.buffer[start : start + arena])
         self.capability, self.devices = capability, devices
         self.fail: dict[str, int] = {}
+        self.before: dict[str, Callable[[], object]] = {}
         self.calls: Counter[str] = Counter()
         self.asked: list[Launched] = []
         self.launches: list[tuple[str, Counters]] = []
@@ -115,6 +119,8 @@ class Driver:
 
     def _called(self, name: bytes, words: Any, count: int) -> int:
         text = name.decode()
+        if text in self.before:
+            self.before[text]()
         with self._lock:
             self.calls[text] += 1
             if text in self.fail:

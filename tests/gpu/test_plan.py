@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -305,12 +306,14 @@ def test_errors_of_the_driver_are_passed_on(
 
 def test_threads_load_once(made: Callable[..., Library], driver: Driver) -> None:
     f = made([launch(0, Argument(Kind.PARAMS))], params=params("embed"))
-    start = threading.Barrier(8)
+    together = threading.Barrier(8)
+    driver.before = dict.fromkeys(("cuCtxGetDevice", "cuCtxGetId"), together.wait)
+    for name in ("cuLibraryLoadData", "cuMemAlloc_v2"):  # meanwhile all see that nothing is there
+        driver.before[name] = lambda: time.sleep(0.05)
     found: list[int] = []
 
     def work() -> None:
         driver.contexts.append(CONTEXT)
-        start.wait()
         found.extend(f() for _ in range(5))
         driver.contexts.pop()
 
