@@ -8,86 +8,142 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True)
 class Difference:
-    """All but the reason are patterns of names; the point ``?*`` is all special points."""
+    """All but the reason are patterns of names, of forms several; ``?*``: all special points."""
 
     operator: str
     point: str
     reason: str
     form: str = "*"
     dtype: str = "*"
+    indices: bool = False  # floating-point results are compared all the same
 
     def covers(self, operator: str, point: str, form: str, dtype: str) -> bool:
-        names = (self.operator, self.point, self.form, self.dtype)
-        given = (operator, point, form, dtype)
-        return all(fnmatchcase(g, n) for g, n in zip(given, names, strict=True))
+        names = (self.operator, self.point, self.dtype)
+        same = all(map(fnmatchcase, (operator, point, dtype), names))
+        return same and self.of(form)
+
+    def of(self, form: str) -> bool:
+        return any(fnmatchcase(form, name) for name in self.form.split("|"))
 
 
+VALUE = "forward|vmap"
+DERIVATIVE = "jvp|vjp|* of vjp"
+REVERSE = "vjp|* of vjp"
 #: The two with second derivatives.
 SECOND = "??p of vjp"
 _OVERFLOW = "sums of products beyond f32: inf - inf here, one infinity with fused multiply-adds"
+_SQUARES = "the squares are beyond f32: as var, infinite; torch's CPU kernel has sums in f64"
+_WHICH = "which of equal elements it takes is not said"
 _SINGULAR = "which parts of the factors are NaN depends on the order of operations"
 
 KNOWN: tuple[Difference, ...] = (
     Difference(
         "nn.functional.prelu",
         "*zeros",
-        ("torch's forward derivative at 0 is that of the right side, its reverse that of the left"),
+        "torch's forward derivative at 0 is that of the right side, its reverse that of the left",
+        form=SECOND,
     ),
-    Difference("nn.functional.prelu", "all", "as at zeros"),
-    Difference("cumprod", "all", "torch leaves out what follows a zero, also a NaN"),
-    Difference("norm.inf", "all", "as at NaN"),
-    Difference("renorm", "all", "as at NaN"),
-    Difference("norm.inf", "nan", "torch's derivative is 0 where the norm is NaN"),
+    Difference("nn.functional.prelu", "all", "as at zeros", form=f"jvp|{SECOND}"),
     Difference(
         "as_strided_scatter",
         "*",
         "torch's vjp keeps what is overwritten; its jvp does not",
+        form=REVERSE,
     ),
-    Difference("nextafter", "*inf", "the derivative of an infinite argument is 0 here, 1 in torch"),
-    Difference("nextafter", "all", "as at infinities"),
-    Difference("nn.functional.cosine_similarity", "all", "as at zeros"),
-    Difference("nn.functional.cross_entropy", "all", "a second derivative where f is not finite"),
-    Difference("var_mean*", "all", "as at infinities"),
-    Difference("std_mean*", "all", "as at infinities"),
-    Difference("native_group_norm", "all", "as at infinities"),
-    Difference("kthvalue", "?*", "which of equal elements it takes is not said"),
+    Difference(
+        "nn.functional.max_unpool?d",
+        "*",
+        "where positions repeat, torch's derivative is also that of values that are overwritten",
+        form=REVERSE,
+    ),
+    Difference(
+        "nextafter",
+        "*inf",
+        "the derivative of an infinite argument is 0 here, 1 in torch",
+        form=DERIVATIVE,
+    ),
+    Difference("nextafter", "all", "as at infinities", form=DERIVATIVE),
+    Difference(
+        "nn.functional.cosine_similarity",
+        "signed zeros",
+        "3e-8 of terms of size 1e8 that cancel",
+        form="vjp of vjp",
+    ),
+    Difference("nn.functional.cosine_similarity", "all", "as at signed zeros", form="vjp of vjp"),
+    Difference(
+        "nn.functional.cross_entropy",
+        "all",
+        "a second derivative where f is not finite",
+        form="vjp of vjp",
+    ),
+    Difference(
+        "var_mean*",
+        "*inf",
+        "torch's two results differ: the mean of an infinity is nan here only",
+        form=VALUE,
+    ),
+    Difference("std_mean*", "*inf", "as var_mean", form=VALUE),
+    Difference("native_layer_norm", "*inf", "as var_mean", form=VALUE),
+    Difference("native_group_norm", "*inf", "as var_mean", form=VALUE),
+    Difference("native_group_norm", "all", "as var_mean", form=VALUE),
+    Difference(
+        "nn.functional.batch_norm",
+        "*inf",
+        "an infinite scale and shift: torch adds them first",
+        form=VALUE,
+    ),
+    Difference("kthvalue", "?*", _WHICH, form=VALUE, indices=True),
+    Difference("kthvalue", "?*", _WHICH, form=DERIVATIVE),
+    Difference("topk", "?*", _WHICH, form=VALUE, indices=True),
+    Difference("topk", "?*", _WHICH, form=DERIVATIVE),
+    Difference("digamma", "*", "its derivative is trigamma: see polygamma", form=DERIVATIVE),
+    Difference("lgamma", "*", "its second derivative is trigamma: see polygamma", form=SECOND),
+    Difference("mvlgamma*", "*", "a sum of lgamma: see there", form=SECOND),
+    Difference(
+        "nn.functional.binary_cross_entropy",
+        "*zeros",
+        "torch divides by x (1 - x) kept from 0; here the derivative at 0 is the limit",
+        form=DERIVATIVE,
+    ),
+    Difference("nn.functional.binary_cross_entropy", "all", "as at zeros", form=DERIVATIVE),
+    Difference(
+        "nn.functional.normalize",
+        "*",
+        "over a dimension of size 1 terms of 1 / x cancel, to one rounding",
+        form=REVERSE,
+        dtype="f32",
+    ),
+    Difference("cumprod", "all", "torch leaves out what follows a zero, also a NaN", form=REVERSE),
+    Difference("masked.cumprod", "all", "as cumprod", form=REVERSE),
+    *(
+        Difference(f"std{name}", point, _SQUARES, dtype="f32")
+        for name in ("", ".unbiased", "_mean", "_mean.unbiased")
+        for point in ("1e30", "all")
+    ),
+    Difference("norm.inf", "all", "as at NaN"),
+    Difference("renorm", "all", "as at NaN", form=REVERSE),
+    Difference("norm.inf", "nan", "torch's derivative is 0 where the norm is NaN"),
     Difference(
         "msort",
         "?*",
         "torch's msort is not stable: which of equal elements moves is not said",
+        form=DERIVATIVE,
     ),
     Difference("mode", "all", "as at NaN"),
     Difference("mode", "nan", "torch's count of NaN depends on its sort"),
     Difference("prod", "1e30", "a second derivative beyond the range of cancellation"),
     Difference("index_reduce.prod", "1e30", "as prod"),
     Difference(
-        "var_mean*",
-        "*inf",
-        "torch's two results differ: the mean of an infinity is nan here only",
-    ),
-    Difference("std_mean*", "*inf", "as var_mean"),
-    Difference("native_layer_norm", "*inf", "as var_mean"),
-    Difference("native_group_norm", "*inf", "as var_mean"),
-    Difference(
-        "nn.functional.cosine_similarity",
-        "*zeros",
-        "3e-8 of terms of size 1e8 that cancel",
-    ),
-    Difference(
-        "nn.functional.batch_norm",
-        "*inf",
-        "an infinite scale and shift: torch adds them first",
-    ),
-    Difference(
         "renorm",
         "nan",
         "torch leaves the rows without a NaN; here one norm reads them all",
+        form=REVERSE,
     ),
-    Difference("topk", "?*", "as kthvalue"),
     Difference(
         "index_reduce.am*",
         "?*",
         "with include_self=False and a tie torch counts the element that is excluded, too",
+        form=DERIVATIVE,
     ),
     Difference("scatter_reduce.am*", "?*", "as index_reduce"),
     Difference("scatter_reduce.prod", "*zeros", "with two zeros torch's second derivative is 0"),
@@ -104,24 +160,22 @@ KNOWN: tuple[Difference, ...] = (
     ),
     Difference(
         "*polygamma*",
-        "*",
+        "ties",
         "torch's trigamma is off by 1.5e-9 (at 1/2, where it is pi^2 / 2)",
-    ),
-    Difference("digamma", "*", "its derivative is trigamma: see polygamma"),
-    Difference("lgamma", "*", "its second derivative is trigamma: see polygamma"),
-    Difference("mvlgamma*", "*", "a sum of lgamma: see there"),
-    Difference(
-        "nn.functional.max_unpool?d",
-        "*",
-        ("where positions repeat, torch's derivative is also that of values that are overwritten"),
+        form=VALUE,
     ),
     Difference(
-        "nn.functional.binary_cross_entropy",
-        "*zeros",
-        "torch divides by x (1 - x) kept from 0; here the derivative at 0 is the limit",
+        "*polygamma*",
+        "*inf",
+        "torch's trigamma is NaN at -inf, its higher ones at inf, where they are 0",
+        form=VALUE,
     ),
-    Difference("nn.functional.binary_cross_entropy", "all", "as at zeros"),
-    Difference("masked.cumprod", "all", "as cumprod"),
+    Difference(
+        "*polygamma*",
+        "all",
+        "as at infinities; torch's trigamma is finite at its poles",
+        form=VALUE,
+    ),
     Difference(
         "masked.logsumexp",
         "1e30",
@@ -204,7 +258,7 @@ KNOWN: tuple[Difference, ...] = (
         "nn.functional.linear_cross_entropy*",
         "1e3",
         "logits of 1e6 are rounded by 0.06 in f32",
-        form="jvp of vjp",
+        form=SECOND,
         dtype="f32",
     ),
     Difference(
@@ -246,12 +300,11 @@ KNOWN: tuple[Difference, ...] = (
     Difference("nn.functional.conv_transpose?d", "1e30", _OVERFLOW, dtype="f32"),
     Difference("nn.functional.conv1d", "all", _OVERFLOW, form="vmap", dtype="f32"),
     Difference(
-        "std*",
-        "1e30",
-        ("the squares are beyond f32: as var, infinite; torch's CPU kernel of std has sums in f64"),
-        dtype="f32",
+        "nn.functional.linear_cross_entropy.chunked",
+        "*",
+        "torch's second derivative is not that of the same loss computed in one part",
+        form=SECOND,
     ),
-    Difference("std*", "all", "as at 1e30", dtype="f32"),
     Difference("i0", "*inf", "torch's value is NaN there; it is infinite"),
     Difference("special.i1", "*inf", "as i0"),
     Difference("ormqr", "1e3 times", "as linalg.householder_product"),
@@ -261,13 +314,6 @@ KNOWN: tuple[Difference, ...] = (
         "nn.functional.ctc_loss", "-inf", "torch's derivative is NaN where a probability is 0"
     ),
     Difference("cross", "all", _OVERFLOW, dtype="f32"),
-    Difference(
-        "nn.functional.normalize",
-        "",
-        "a number over its own size: terms of 1 / x cancel, to one rounding",
-        form="v*",
-        dtype="f32",
-    ),
     Difference("masked.sum", "1e30", "numbers of size 1e30 cancel: by the order of the sum"),
     Difference("masked.mean", "1e30", "as masked.sum"),
     Difference("masked.prod", "1e30", "as prod", form=SECOND),
@@ -290,6 +336,7 @@ KNOWN: tuple[Difference, ...] = (
         "the norms are beyond f32: inf / inf here, 0 in torch",
         dtype="f32",
     ),
+    Difference("nn.functional.cosine_similarity", "all", "as at 1e30", dtype="f32"),
     Difference(
         "nn.functional.cosine_similarity",
         "1e3",
@@ -300,7 +347,7 @@ KNOWN: tuple[Difference, ...] = (
 )
 
 
-def known(operator: str, point: str, form: str, dtype: str) -> str | None:
+def known(operator: str, point: str, form: str, dtype: str) -> Difference | None:
     """Why torch's result is not asked for, where it is not."""
     given = (operator, point, form, dtype)
-    return next((d.reason for d in KNOWN if d.covers(*given)), None)
+    return next((d for d in KNOWN if d.covers(*given)), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from fnmatch import fnmatchcase
 from typing import Any
 
 from .forms import FORMS
@@ -43,8 +42,8 @@ def by_operator(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def page(results: dict[str, Any]) -> str:
     operators = by_operator(results)
-    lines = [INTRODUCTION, *_totals(operators), "", *_most_used(operators), ""]
     dtypes = sorted({dtype for found in operators.values() for dtype in found})
+    lines = [INTRODUCTION, *_totals(operators, dtypes), "", *_most_used(operators), ""]
     lines += ["## Differences that stay", ""]
     lines += ["A point `*` is every one, `?*` every special one.", ""]
     lines += [f"- {_difference(d)}: {d.reason}." for d in KNOWN]
@@ -58,34 +57,41 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _difference(d: Difference) -> str:
-    forms = [form for form in FORMS if fnmatchcase(form, d.form)]
+    forms = [form for form in FORMS if d.of(form)]
     where = f"`{d.operator}` at `{d.point}`"
+    where += ", indices" if d.indices else ""
     where += f" in {d.dtype}" if d.dtype != "*" else ""
-    return where + (f", {' and '.join(forms)}" if len(forms) < len(FORMS) else "")
+    return where + (f", {', '.join(forms)}" if len(forms) < len(FORMS) else "")
 
 
 def letters(result: dict[str, Any]) -> str:
     return "".join(LETTERS[result["forms"].get(form)] for form in FORMS)
 
 
-def _totals(operators: dict[str, dict[str, Any]]) -> list[str]:
+def _totals(operators: dict[str, dict[str, Any]], dtypes: list[str]) -> list[str]:
     verdicts = [v for v in LETTERS if v]
-    lines = ["## Totals", "", "| | " + " | ".join(verdicts) + " |"]
-    lines.append("|---" * (1 + len(verdicts)) + "|")
-    everything = [r for found in operators.values() for r in found.values()]
-    for form in FORMS:
-        counts = Counter(r["forms"].get(form) for r in everything)
-        lines.append(f"| {form} | " + " | ".join(str(counts[v]) for v in verdicts) + " |")
     smooth = {
         name: found
         for name, found in operators.items()
         if any(r["differentiable"] for r in found.values())
     }
+    lines = ["## Totals"]
+    for dtype in dtypes:
+        lines += ["", f"| {dtype} | " + " | ".join(verdicts) + " |"]
+        lines.append("|---" * (1 + len(verdicts)) + "|")
+        everything = [found[dtype] for found in operators.values() if dtype in found]
+        for form in FORMS:
+            counts = Counter(r["forms"].get(form) for r in everything)
+            lines.append(f"| {form} | " + " | ".join(str(counts[v]) for v in verdicts) + " |")
+        some = [found[dtype] for found in smooth.values() if dtype in found]
+        lines += ["", f"{_share(sum(map(complete, some)), len(some))} in {dtype}."]
     whole = sum(all(map(complete, found.values())) for found in smooth.values())
-    share = 100 * whole / max(len(smooth), 1)
-    of = f"{whole} of {len(smooth)} differentiable operators"
-    lines += ["", f"All seven pass for {of}: {share:.1f} %."]
-    return lines
+    return [*lines, "", f"{_share(whole, len(smooth))} in each dtype."]
+
+
+def _share(whole: int, count: int) -> str:
+    share = 100 * whole / max(count, 1)
+    return f"All seven pass for {whole} of {count} differentiable operators, {share:.1f} %,"
 
 
 def _most_used(operators: dict[str, dict[str, Any]]) -> list[str]:
