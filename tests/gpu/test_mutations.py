@@ -45,7 +45,7 @@ def mutants(ptx: str) -> Iterator[tuple[str, str]]:
         yield f"barrier {number} dropped", ptx[: found.start()] + ptx[found.end() :]
     for number, found in enumerate(_SHUFFLE.finditer(ptx)):
         for what, new in (
-            ("lanes", f"{found[1]}{int(found[2]) // 2 or 3}{found[3]}"),
+            ("lanes", f"{found[1]}{int(found[2]) // 2 or 2}{found[3]}"),
             ("mask", f"{found[1]}{found[2]}, 31, 65534;"),
         ):
             yield f"{what} of shuffle {number}", ptx[: found.start()] + new + ptx[found.end() :]
