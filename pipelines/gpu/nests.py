@@ -52,6 +52,13 @@ def _index(offset: int, terms: Sequence[tuple[int, int]], loops: Sequence[ir.Val
     return arith.addi(total, index_constant(offset)) if offset else total
 
 
+def is_dense(buffer: ir.Value) -> bool:
+    """Do the elements lie in order, from the start of the buffer on?"""
+    type_ = buffer.type
+    assert isinstance(type_, ir.MemRefType)
+    return type_.layout == ir.AffineMapAttr.get(ir.AffineMap.get_identity(type_.rank))
+
+
 class Nest:
     """The op, taken apart."""
 

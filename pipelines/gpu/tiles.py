@@ -17,7 +17,9 @@ from mlir.dialects import arith, math, memref, scf, vector
 
 from ..builders import block_of, index_constant
 from ..scalars import constant, width
+from . import asynchronous
 from .launch import Threads, divided, launch, less, unravelled, when
+from .nests import is_dense
 from .products import Factor, Product
 
 SIDE = 16
@@ -108,6 +110,7 @@ class _Side:
             self.terms_first = True
         self.pad = 16 // (width(kernel.element) // 8)
         self.memory: Any = None
+        self.copied = copied_at_once(factor, own, length)
 
     def allocate(self, t: Threads) -> None:
         self.memory = t.shared([2, DEPTH, self.length + self.pad], self.kernel.element)
@@ -162,6 +165,32 @@ class _Side:
             else:
                 memref.store(value, self.memory, [half, k, row])
 
+    def copy(
+        self, half: ir.Value, batch: Values, first: ir.Value, term: ir.Value, end: ir.Value
+    ) -> None:
+        """Has the slice copied to shared memory, while this thread goes on."""
+        many = self.copied
+        bytes_ = many * width(self.kernel.element) // 8
+        count = self.length * DEPTH // many
+        number = self.factor.plain
+        assert number is not None
+        access = self.kernel.product.nest.accesses[number]
+        for n in range(-(-count // BLOCK)):
+            flat = arith.addi(self.kernel.t.thread_id, index_constant(n * BLOCK))
+            inner = DEPTH if self.terms_first else self.length // many
+            outer, to = divided(flat, inner, -(-count // BLOCK) * BLOCK)
+            k, row = (to, outer) if self.terms_first else (outer, to)
+            row = arith.muli(row, index_constant(many))
+            source_k, source_row = arith.addi(k, term), arith.addi(row, first)
+            inside = arith.andi(less(source_k, end), less(source_row, self.size))
+            loops = self.loops(batch, source_row, source_k)
+            places = self.memory, [half, k, row], access.buffer, access.at(loops)
+            if (n + 1) * BLOCK > count:
+                with when(less(flat, count)):
+                    asynchronous.copy(*places, bytes_, inside)
+            else:
+                asynchronous.copy(*places, bytes_, inside)
+
     def register_rows(self, thread: ir.Value) -> list[tuple[ir.Value, int]]:
         """Where the rows of a thread begin, and how many are beside each other."""
         each = self.length // SIDE
@@ -185,6 +214,30 @@ class _Side:
             loaded = vector.LoadOp(type_, self.memory, at, alignment=bytes_).result
             values += [vector.extract(loaded, [], [lane]) for lane in range(beside)]
         return values
+
+
+def copied_at_once(factor: Factor, own: list[int], length: int) -> int:
+    """How many elements the hardware copies at once, without a thread's registers; 0: it cannot.
+
+    Neighbours must lie beside each other on both sides, and rows begin at multiples of 16 bytes.
+    """
+    number = factor.plain
+    if number is None:
+        return 0
+    access = factor.nest.accesses[number]
+    type_ = access.buffer.type
+    if not isinstance(type_, ir.MemRefType) or not is_dense(access.buffer):
+        return 0
+    bits = width(type_.element_type)
+    if bits not in (32, 64):
+        return 0
+    many = 128 // bits
+    last = own[-1] if own else None
+    beside = access.along() == last is not None and len(own) == 1
+    whole = beside and factor.nest.domain[own[0]] % many == 0 and length % many == 0
+    rows = all(size % many == 0 for size in type_.shape[-1:])
+    unshifted = access.indices and access.indices[-1] == (0, ((last, 1),))
+    return many if whole and rows and unshifted else 1
 
 
 class _Kernel:
@@ -239,9 +292,16 @@ class _Kernel:
         for side in sides:
             side.allocate(self.t)
         zero = index_constant(0)
+        late = all(side.copied for side in sides)
         for side, first in zip(sides, firsts, strict=True):
-            side.keep(zero, side.load(at, first, start, end))
-        self.t.barrier()
+            if late:
+                side.copy(zero, at, first, start, end)
+            else:
+                side.keep(zero, side.load(at, first, start, end))
+        if late:
+            asynchronous.commit()
+        else:
+            self.t.barrier()
         count = (self.left.length // SIDE) * (self.right.length // SIDE)
         nothing = [constant(self.element, 0)] * count
         slices = index_constant(-(-length // DEPTH))
@@ -253,6 +313,16 @@ class _Kernel:
             following = arith.addi(
                 start, arith.muli(arith.addi(s, index_constant(1)), index_constant(DEPTH))
             )
+            if late:
+                for side, first in zip(sides, firsts, strict=True):
+                    side.copy(other, at, first, following, end)
+                asynchronous.commit()
+                asynchronous.wait(1)  # all but the slice that was just asked for
+                self.t.barrier()
+                sums = self._multiply(half, row, column, sums)
+                self.t.barrier()
+                scf.YieldOp(sums)
+                return list(loop.results)
             fetched = [
                 side.load(at, first, following, end)
                 for side, first in zip(sides, firsts, strict=True)

@@ -219,12 +219,15 @@ class Threads:
             some = np.flatnonzero(taken == amount)
             if amount:
                 source = np.broadcast_to(address, (mine.size,))[some]
-                step = int(amount) & -int(amount)
+                if (source % np.uint64(size)).any():
+                    raise Trap("misaligned", f"a copy of {size} bytes")
+                step = min(int(amount) & -int(amount), 8)
                 parts = [
                     self.load("global", source + np.uint64(k), step, 1, mine[some])[0]
                     for k in range(0, int(amount), step)
                 ]
-                data[some, : int(amount)] = np.stack(parts, 1).view(np.uint8)
+                raw = np.ascontiguousarray(np.stack(parts, 1)).view(np.uint8)
+                data[some, : int(amount)] = raw
         _, places, _, known = self._resolve("shared", to, size, active)
         for k in range(size):
             known[places + k] = 0  # until it is waited for
