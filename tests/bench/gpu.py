@@ -3,8 +3,9 @@
 `python -m tests.bench.gpu build DIR` compiles the libraries, on any machine. `python
 tests/bench/gpu.py run DIR` measures them, on one with a GPU: it needs torch with CUDA and
 pullback's runtime, and takes jax where it is installed. Times are medians of interleaved rounds,
-by CUDA events around repeated calls, in microseconds a call; "memory" is the time that moving each
-input and output once would take at the measured bandwidth of a copy.
+by CUDA events around repeated calls, in microseconds a call, and of the same calls captured into
+graphs and replayed; "memory" is the time that moving each input and output once would take at the
+measured bandwidth of a copy.
 """
 
 from __future__ import annotations
@@ -159,8 +160,9 @@ def run(folder: Path, rounds: int, compiled: bool) -> None:
 
     bandwidth = _bandwidth()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; copies {bandwidth:.0f} GB/s")
-    head = ["", "pullback", "torch.func", "torch.compile", "memory", "kernels", "error"]
-    print("".join(f"{word:>15}" if n else f"{word:<32}" for n, word in enumerate(head)))
+    head = ["", "pullback", "torch.func", "torch.compile", "p. replayed", "t. replayed"]
+    head += ["memory", "kernels", "error"]
+    print("".join(f"{word:>14}" if n else f"{word:<32}" for n, word in enumerate(head)))
     for program in PROGRAMS:
         path = folder / f"{symbol(program)}.so"
         if not path.exists():
@@ -173,15 +175,34 @@ def run(folder: Path, rounds: int, compiled: bool) -> None:
             rivals["torch.compile"] = partial(torch.compile(eager), *arguments)
         try:
             error = _error(ours(*arguments), eager(*arguments))
+            for name, call in (("p. replayed", "pullback"), ("t. replayed", "torch.func")):
+                if replay := captured(rivals[call]):
+                    rivals[name] = replay
             times = measure(rivals, rounds)
         except Exception as problem:
             print(f"{program.name:<32} {type(problem).__name__}: {str(problem)[:150]}", flush=True)
             continue
         moved = ours.manifest["cost"]["bytes"] / bandwidth / 1e3
         kernels = sum(k["launches"] for k in ours.manifest["target"]["kernels"])
-        cells = [f"{times.get(name, float('nan')):.1f}" for name in head[1:4]]
+        cells = [f"{times[name]:.1f}" if name in times else "-" for name in head[1:6]]
         cells += [f"{moved:.1f}", str(kernels), f"{error:.1e}"]
-        print(f"{program.name:<32}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+        print(f"{program.name:<32}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
+
+
+def captured(call: Function) -> Function | None:
+    """The kernels of a call, from a graph: without what the host does for each."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            call()
+    except RuntimeError:
+        return None
+    return graph.replay
 
 
 def measure(rivals: dict[str, Function], rounds: int) -> dict[str, float]:
