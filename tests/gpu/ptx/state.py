@@ -229,6 +229,8 @@ class Threads:
                 raw = np.ascontiguousarray(np.stack(parts, 1)).view(np.uint8)
                 data[some, : int(amount)] = raw
         _, places, _, known = self._resolve("shared", to, size, active)
+        # It may be written from now on, until it is waited for.
+        self._touch("shared", places, size, active, True)
         for k in range(size):
             known[places + k] = 0  # until it is waited for
         self.copies.append((mine, places, data, self.groups[mine].copy()))
