@@ -61,7 +61,7 @@ class Differences(Definition):
     def slopes(self, f: Function, primals: tuple[Any, ...], wrt: int) -> Iterator[Any]:
         """The derivative by each element of an argument."""
         for place in range(primals[wrt].numel()):
-            tangents = [torch.zeros_like(p) for p in primals]
+            tangents = [torch.zeros(p.shape, dtype=p.dtype) for p in primals]
             tangents[wrt].view(-1)[place] = 1
             yield self.slope(f, primals, tuple(tangents))
 
@@ -170,7 +170,9 @@ def without_detach(program: Program) -> tuple[Program, Program]:
     return replace(program, lines=lines), replace(program, lines=wide)
 
 
-def measured(program: Program, ours: Callable[[Program, list[torch.Tensor]], Any]) -> Judgement:
+def measured(
+    program: Program, ours: Callable[[Program, list[torch.Tensor]], Any], limit: float
+) -> Judgement:
     """Compares a program that torch.func cannot run with differences; ``wrong`` is ours or ""."""
     program, wide = without_detach(program)
     values = [nudged(v, torch.Generator().manual_seed(program.seed)) for v in program.values()]
@@ -179,7 +181,7 @@ def measured(program: Program, ours: Callable[[Program, list[torch.Tensor]], Any
     for a, t, s in zip(found, *(truth(wide, values, step, FEWER) for step in STEPS), strict=True):
         scale = t.double().abs().nan_to_num(0, 0, 0).amax().clamp(min=1) if t.numel() else 1
         known = ((t - s).abs() <= SURE * scale) & t.isfinite()
-        bad = known & ~((a.double() - t).abs() <= COARSE * scale)
+        bad = known & ~((a.double() - t).abs() <= max(COARSE, limit) * scale)
         if a.shape != t.shape or bad.any():
             shown = [list(x.shape) if a.shape != t.shape else float(x[bad][0]) for x in (t, s, a)]
             return Judgement("ours", "differences give {} and {}, pullback {}".format(*shown))

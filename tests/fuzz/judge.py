@@ -19,12 +19,18 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_structure
 
 from .arbiter import Judgement, Undecided, arbitrate, measured
-from .programs import FILE, INTEGERS, Program, shrunk
+from .programs import FILE, HALVES, INTEGERS, Program, floats, shrunk
 from .reference import DEFINITION, REFERENCE
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # up to three orders of derivatives
-AMPLIFIED = 1e3  # how often a rounding may be met in a program
-USELESS = 1e-2  # of the scale: such a perturbation hides everything
+#: Of the scale, up to three orders of derivatives; of halves only a wrong factor is clear.
+TOLERANCE = {
+    torch.float64: 1e-9,
+    torch.float32: 2e-4,
+    torch.float16: 0.02,
+    torch.bfloat16: 0.1,
+}
+AMPLIFIED, AMPLIFIED_HALF = 1e3, 10  # how often a rounding may be met in a program
+USELESS, USELESS_HALF = 1e-2, 0.5  # of the scale: such a perturbation hides everything
 #: What torch raises where it cannot: also vmap of in-place, of data-dependent shapes, and so on.
 TORCH = (
     *(RuntimeError, IndexError, TypeError, ValueError),
@@ -116,13 +122,20 @@ def arbiter(program: Program) -> Judgement:
 
 def agrees(program: Program) -> bool:
     """Whether torch.func without its batching rules, forward formulas and known faults agrees."""
-    try:
-        with DEFINITION.functions():
-            defined = program.run(DEFINITION)
-    except TORCH:
+    expected = defined(program)
+    if expected is None:
         return False
     found = program.run(pullback, pullback.jit)
-    return not compare(found, defined, lambda: None, tolerance(program))
+    return not compare(found, expected, lambda: None, tolerance(program))
+
+
+def defined(program: Program) -> Any:
+    """The result by torch's vjp alone, or None where torch raises an error."""
+    try:
+        with DEFINITION.functions():
+            return program.run(DEFINITION)
+    except TORCH:
+        return None
 
 
 def attempt(program: Program) -> tuple[Outcome, set[int]]:
@@ -134,20 +147,18 @@ def attempt(program: Program) -> tuple[Outcome, set[int]]:
             expected = program.run(REFERENCE)
         except TORCH as error:
             reference, reason = DEFINITION, f"{type(error).__name__}: {error}"
-            try:
-                with DEFINITION.functions():
-                    expected = program.run(DEFINITION)
-            except TORCH:
-                expected = None
+            expected = defined(program)
         try:
             found = program.run(pullback, pullback.jit)
         except EXPLAINED as error:
             lines = {int(number) for number in _LINE.findall(str(error))}
             return Outcome("unsupported", _first(error)), lines
         except Exception as error:
-            if expected is None and isinstance(error, TORCH):  # the program's own error
-                return Outcome("cannot", reason), set()
-            return Outcome("crash", f"{type(error).__name__}: {error}"), set()
+            text = f"{type(error).__name__}: {error}"
+            own = isinstance(error, TORCH) and not isinstance(error, pullback.CompileError)
+            if own and defined(program) is None:  # torch.func's vmap does not look at indices
+                return Outcome("cannot", reason or text), set()
+            return Outcome("crash", text), set()
         if expected is None:
             return compared_with_differences(program, reason), set()
         moved = lambda: noise(program, expected, reference)  # noqa: E731
@@ -162,7 +173,9 @@ def attempt(program: Program) -> tuple[Outcome, set[int]]:
 def compared_with_differences(program: Program, reason: str) -> Outcome:
     """For what neither torch.func nor a nest of vjp can run."""
     try:
-        judgement = measured(program, lambda p, values: p.run(pullback, pullback.jit, values))
+        judgement = measured(
+            program, lambda p, values: p.run(pullback, pullback.jit, values), tolerance(program)
+        )
     except (Undecided, *TORCH) as error:
         return Outcome("cannot", f"{reason}; differences: {_first(error)}")
     except Exception as error:
@@ -181,10 +194,12 @@ def tolerance(program: Program) -> float:
 
 
 def precision(program: Program) -> torch.dtype:
-    """The narrowest dtype it computes in; quotients of integers are of torch's default dtype."""
-    narrow = ".float()" in program.source or " / 2" in program.source
-    narrow = narrow or any(a.dtype == torch.float32 for a in program.arguments)
-    return torch.float32 if narrow else torch.float64
+    """The narrowest dtype it computes in."""
+    return max((value.dtype for value in floats(program.variables())), key=eps_of)
+
+
+def eps_of(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
 
 
 def noise(program: Program, expected: Any, reference: Any) -> list[torch.Tensor] | None:
@@ -192,7 +207,8 @@ def noise(program: Program, expected: Any, reference: Any) -> list[torch.Tensor]
 
     Multiples of one half stay, and with them the ties that they make.
     """
-    eps = 4 * torch.finfo(precision(program)).eps
+    narrowest = precision(program)
+    eps = eps_of(narrowest) * (1 if narrowest in HALVES else 4)
     moved: list[torch.Tensor] | None = None
     for seed in (1, 2):
         generator = torch.Generator().manual_seed(seed)
@@ -225,7 +241,7 @@ def compare(
     for index, (a, e) in enumerate(zip(tree_leaves(found), tree_leaves(expected), strict=True)):
         if a.shape != e.shape:
             return f"result {index}: shape {list(a.shape)} instead of {list(e.shape)}"
-        if not e.is_floating_point() and a.dtype != e.dtype:
+        if a.dtype != e.dtype:
             return f"result {index}: {a.dtype} instead of {e.dtype}"
         good = near(a, e, limit)
         if not good.all():
@@ -235,12 +251,13 @@ def compare(
     moved = wiggle()
     if moved is None:
         return "noise"
-    noisy = False
+    noisy, half = False, limit >= TOLERANCE[torch.float16]
+    amplified, useless = (AMPLIFIED_HALF, USELESS_HALF) if half else (AMPLIFIED, USELESS)
     for index, a, e, good, whole, truth in texts:
         wiggles = moved[index]
         scale = max(_scale(truth), 1e-30)
-        allowed = AMPLIFIED * (wiggles.max() if wiggles.numel() else wiggles.sum())
-        if not allowed <= USELESS * scale:
+        allowed = amplified * (wiggles.max() if wiggles.numel() else wiggles.sum())
+        if not allowed <= useless * scale:
             noisy = True
             continue
         left = ~good & ~((whole.double() - truth.double()).abs() <= allowed)

@@ -5,6 +5,7 @@ A program is lines of text, so that a failure can be shown, shrunk and run by ha
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -20,10 +21,14 @@ from .statements import STATEMENTS
 SHAPES = [(), (2,), (3,), (2, 3), (3, 3), (1, 3), (2, 1, 3), (0, 3)]
 LENGTHS = (2, 4, 4, 6, 6, 8, 12, 20, 30)
 INTEGERS = (torch.int64, torch.int32)
-FLOATS = (torch.float64, torch.float32)
+HALVES = (torch.bfloat16, torch.float16)
+FLOATS = (torch.float64, torch.float32, *HALVES)
 LARGEST = 100  # elements of a tensor
+LARGE, LARGE_HALF = 1e6, 30.0  # a program with larger numbers says little
 FILE = "<program>"
-HEAD = "def f(a0, a1, a2):\n"
+HEAD = "def f(a0, a1, a2):\n    {copies}\n"
+#: torch.func cannot say what a derivative by a tensor is that the function writes into.
+COPIES, NO_COPIES = "a0, a1 = a0.clone(), a1.clone()", "pass"
 
 
 def total(tree: Any) -> torch.Tensor:
@@ -63,11 +68,20 @@ class Program:
         if self.levels:
             results = f"*(t for t in [{results}] if t.is_floating_point())"
         body = "".join(f"    {line}\n" for _, line in self.lines)
-        text = f"{HEAD}{body}    return [{results}]\n\ndef make(api):\n    h0 = f\n"
+        head = HEAD.format(copies=COPIES if self.levels else NO_COPIES)
+        text = f"{head}{body}    return [{results}]\n\ndef make(api):\n    h0 = f\n"
         for number, level in enumerate(self.levels, 1):
             made = level.source.replace("{h}", f"h{number - 1}").replace("{n}", str(number))
             text += f"    {made}\n"
         return f"{text}    return h{len(self.levels)}\n"
+
+    def variables(self) -> dict[str, torch.Tensor]:
+        """The arguments and what the lines define, outside of every transform."""
+        scope: dict[str, Any] = {"torch": torch, "api": REFERENCE}
+        scope |= {f"a{k}": argument.clone() for k, argument in enumerate(self.arguments)}
+        for _, line in self.lines:
+            exec(line, scope)
+        return {name: value for name, value in scope.items() if isinstance(value, torch.Tensor)}
 
     def values(self) -> list[torch.Tensor]:
         """The arguments of the whole nest: vmap adds dimensions."""
@@ -89,8 +103,10 @@ class Program:
     ) -> Any:
         names = {"torch": torch, "api": api, "total": total, "like": like, "floats": floats}
         exec(compile(self.source, FILE, "exec"), names)
-        given = self.values() if values is None else values
-        return wrap(names["make"](api))(*(value.clone() for value in given))
+        values = self.values() if values is None else values
+        given = [laid_out(value, self.seed >> 2 * place) for place, value in enumerate(values)]
+        result = wrap(names["make"](api))(*given)
+        return result if self.levels else (result, given)  # it may have written into them
 
     def without(self, dropped: set[str]) -> Program:
         """Without the lines that define these names, and those that need them."""
@@ -113,6 +129,15 @@ class Program:
             for name, v in zip("abc", self.values(), strict=True)
         )
         return f"# seed {self.seed}\n{values}{self.source}"
+
+
+def laid_out(value: torch.Tensor, kind: int) -> torch.Tensor:
+    """A copy, its elements in memory in one of three ways."""
+    if kind % 4 == 2 and value.dim() > 1:
+        return value.mT.clone(memory_format=torch.contiguous_format).mT
+    if kind % 4 == 3:
+        return torch.stack([value, value], -1)[..., 1]
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def _stacked(value: torch.Tensor, dim: int, generator: torch.Generator) -> torch.Tensor:
@@ -148,7 +173,7 @@ class Maker:
         self.seed = seed
         self.random = random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
-        self.dtype = self.random.choice([torch.float64, torch.float64, torch.float32])
+        self.dtype = self.random.choice([*[torch.float64] * 4, *[torch.float32] * 2, *HALVES])
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         if dtype in INTEGERS:
@@ -191,23 +216,22 @@ class Maker:
         rank = max(known[names["x"]].dim(), 1)
         names |= {"d": self.random.randrange(-rank, rank), "k": self.random.random() < 0.5}
         line = f"{target} = " + template.format(**names, t=target)
-        scope = {
-            "torch": torch,
-            "api": REFERENCE,
-            **{name: value.clone() for name, value in known.items()},
-        }
+        after = copy.deepcopy(known)  # with its views
+        scope = {"torch": torch, "api": REFERENCE, **after}
         try:
             exec(line, scope)
-        except (RuntimeError, IndexError, TypeError, ValueError):
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
             return None
         value = scope[target]
         if not isinstance(value, torch.Tensor) or value.numel() > LARGEST:
             return None
         if value.dtype not in (*INTEGERS, torch.bool, *FLOATS):
             return None
-        if value.is_floating_point() and not (value.isfinite() & (value.abs() < 1e6)).all():
+        after[target] = value
+        largest = LARGE_HALF if self.dtype in HALVES else LARGE
+        if not all((value.isfinite() & (value.abs() < largest)).all() for value in floats(after)):
             return None
-        known[target] = value
+        known.update(after)
         return target, line
 
     def levels(self, arguments: list[torch.Tensor]) -> Iterator[Level]:
