@@ -52,7 +52,7 @@ class Layout:
         else:
             # A sector of 32 bytes is read whole: fewer results beside each other waste bandwidth.
             side = min(WARP, _power(results))
-            while side > SECTOR and -(-results // side) < _BUSY // 4:
+            while side > SECTOR and -(-results // side) < _BUSY:
                 side //= 2
             lanes = 1
             while length > _ALONE * lanes and lanes < BLOCK // side:
