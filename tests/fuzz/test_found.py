@@ -43,6 +43,11 @@ def no_indices(api: Any) -> Any:
     return api.jvp(f, (X,), (X,))
 
 
-@pytest.mark.parametrize("program", [passed_on, swapped, no_indices])
+def no_channels(api: Any) -> Any:
+    x, w = torch.zeros(1, 0, 3), torch.zeros(2, 0, 3)
+    return getattr(api, "jit", lambda f: f)(torch.nn.functional.conv1d)(x, w)
+
+
+@pytest.mark.parametrize("program", [passed_on, swapped, no_indices, no_channels])
 def test_found(program: Any) -> None:
     torch.testing.assert_close(program(pullback), program(REFERENCE))
