@@ -31,7 +31,7 @@ class Writes(_Base):
     """The part of the recorder that knows which tensors share elements."""
 
     writing: Any = None  # the in-place call being recorded, for errors
-    reads_memory: Location | None = None  # of an as_strided of a tensor from outside
+    reads_memory: Location | None = None  # of an as_strided
 
     def view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self.run_fake(func, args, kwargs)
@@ -43,9 +43,8 @@ class Writes(_Base):
         except NotImplementedError as error:
             raise self.error(str(error), help="copy the tensor with .contiguous() first") from None
         if func is aten.as_strided.default:
-            cell = parent.base if isinstance(parent, View) else parent
-            if cell.origin is not None:  # what is read depends on how the caller's tensor lies
-                self.reads_memory = self.location()
+            # What is read depends on how the caller's tensors lie: results lie like operands.
+            self.reads_memory = self.location()
         for out, (target, extra) in zip(outs, links, strict=True):
             if out is base:
                 continue

@@ -51,3 +51,12 @@ def no_channels(api: Any) -> Any:
 @pytest.mark.parametrize("program", [passed_on, swapped, no_indices, no_channels])
 def test_found(program: Any) -> None:
     torch.testing.assert_close(program(pullback), program(REFERENCE))
+
+
+def test_strides_of_results() -> None:
+    """rsqrt of a transposed tensor lies transposed in memory, which as_strided reads."""
+    x = torch.arange(1.0, 10.0).reshape(3, 3)
+    f = pullback.jit(lambda x: torch.rsqrt(x).as_strided((2,), (1,)))
+    torch.testing.assert_close(f(x), torch.rsqrt(x).flatten()[:2])
+    with pytest.raises(pullback.CaptureError, match="as_strided"):
+        f(x.mT)
