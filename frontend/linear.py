@@ -75,11 +75,12 @@ def vjp_at(func: Function, primals: tuple[Any, ...], has_aux: bool) -> Any:
         values, residuals = results[:count], results[count:]
 
         def pull(cotangents: list[Any]) -> list[Any]:
+            given = len(cotangents)
             rest = [
                 torch.zeros(v.shape, dtype=v.dtype, device=getattr(value, "device", "cpu"))
-                for v, value in zip(program.graph.outputs, values, strict=True)
+                for v, value in zip(program.graph.outputs[given:], values[given:], strict=True)
                 if v.is_float
-            ][len(cotangents) :]
+            ]
             return backward.run([*residuals, *cotangents, *rest], as_numpy)
 
     output, aux = call.result(values)
