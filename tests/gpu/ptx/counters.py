@@ -6,65 +6,77 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SECTOR, BANKS = 32, 32
+SECTOR, BANKS, WORD = 32, 32, 4
 
 
 class Counters:
-    """Of one launch. A request is one memory instruction of one warp."""
+    """Of one launch. A request is one memory instruction of one warp.
 
-    def __init__(self, grid: Sequence[int], block: Sequence[int]) -> None:
+    `instructions` are counted for each thread, `warp_instructions` for each warp; an atomic reads
+    and writes. `memory` bytes: how many of them the kernel may reach.
+    """
+
+    def __init__(self, grid: Sequence[int], block: Sequence[int], memory: int) -> None:
         self.grid, self.block = tuple(grid), tuple(block)
-        self.instructions = 0
+        self.instructions = self.warp_instructions = 0
         self.flops = 0
         self.requests = self.sectors = self.ideal_sectors = 0
         self.read_bytes = self.written_bytes = 0
         self.shared_requests = self.shared_cycles = 0
         #: Instructions of the busiest thread, and of all, by batch.
         self.most, self.total, self.threads = 0, 0, 0
-        self._read: list[np.ndarray] = []
-        self._written: list[np.ndarray] = []
+        self._read, self._written = (np.zeros(memory // WORD + 1, bool) for _ in range(2))
+        self._unique = 0, 0
 
-    def memory(self, places: np.ndarray, warp: np.ndarray, size: int, writes: bool) -> None:
+    def memory(
+        self, places: np.ndarray, warp: np.ndarray, size: int, reads: bool, writes: bool
+    ) -> None:
+        """`size` bytes of each thread, which do not cross a sector; `warp` ascends."""
         if not places.size:
             return
-        sectors = [np.unique(warp * (1 << 40) + (places + k) // SECTOR) for k in _ends(size)]
-        found = np.unique(np.concatenate(sectors)).size
-        warps, lanes = np.unique(warp, return_counts=True)
-        self.requests += warps.size
-        self.sectors += found
+        starts = np.flatnonzero(np.diff(warp, prepend=-1))
+        lanes = np.diff(starts, append=warp.size)
+        self.requests += starts.size
+        self.sectors += _distinct((warp << 40) + places // SECTOR)
         self.ideal_sectors += int(np.sum(-(-lanes * size // SECTOR)))
-        if writes:
-            self.written_bytes += places.size * size
-        else:
-            self.read_bytes += places.size * size
-        touched = np.unique((places[:, None] + np.arange(0, size, 4)).reshape(-1) // 4)
-        (self._written if writes else self._read).append(touched)
+        self.read_bytes += places.size * size * reads
+        self.written_bytes += places.size * size * writes
+        for k in range(0, size, WORD):
+            for taken, words in ((reads, self._read), (writes, self._written)):
+                if taken:
+                    words[(places + k) // WORD] = True
 
-    def shared(self, places: np.ndarray, warp: np.ndarray, size: int) -> None:
-        """Threads of a request that need different words of one bank take turns."""
+    def shared(self, places: np.ndarray, warp: np.ndarray, lane: np.ndarray, size: int) -> None:
+        """Threads of a request that need different words of one bank take turns.
+
+        8 and 16 bytes a lane are requests of half and quarter warps.
+        """
         if not places.size:
             return
-        words = max(1, size // 4)
-        cycles = 0
-        # 8 and 16 bytes a lane are done by half and quarter warps.
-        phase = warp * 4 + (np.arange(places.size) % 32) * words // 32
-        for k in range(words):
-            word = places // 4 + k
-            pairs = np.unique(np.stack([phase, word % BANKS, word]), axis=1)
-            keys, counts = np.unique(pairs[0] * BANKS + pairs[1], return_counts=True)
-            worst = np.zeros(int(phase.max()) + 1, np.int64)
-            np.maximum.at(worst, keys // BANKS, counts)
-            cycles = max(cycles, 0) + int(worst.sum()) if k == 0 else cycles
-        self.shared_requests += np.unique(phase).size
-        self.shared_cycles += cycles
+        phase = warp * 4 + lane.astype(np.int64) * max(1, size // WORD) // 32
+        pairs = np.unique((phase << 32) | (places // WORD))
+        phases, words = pairs >> 32, pairs & 0xFFFFFFFF
+        begins = np.diff(phases, prepend=-1) != 0
+        which = np.cumsum(begins) - 1
+        count = int(which[-1]) + 1
+        turns = np.bincount(which * BANKS + words % BANKS, minlength=count * BANKS)
+        self.shared_requests += count
+        self.shared_cycles += int(turns.reshape(count, BANKS).max(1).sum())
+
+    def close(self) -> None:
+        """The launch is over: what was touched becomes numbers."""
+        both = self._read, self._written
+        read, written = (WORD * int(np.count_nonzero(words)) for words in both)
+        self._unique = read, written
+        del self._read, self._written
 
     def unique_bytes(self) -> tuple[int, int]:
         """Bytes read and written, each counted once (in words of 4)."""
-        return tuple(
-            4 * np.unique(np.concatenate(found)).size if found else 0
-            for found in (self._read, self._written)
-        )  # type: ignore[return-value]
+        return self._unique
 
 
-def _ends(size: int) -> list[int]:
-    return [0] if size <= 1 else [0, size - 1]
+def _distinct(keys: np.ndarray) -> int:
+    steps = np.diff(keys)
+    if (steps >= 0).all():
+        return 1 + int(np.count_nonzero(steps))
+    return np.unique(keys).size

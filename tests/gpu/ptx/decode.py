@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .atomics import AtomicInstructions
+from .matrices import MatrixInstructions
 from .meaning import meaning_of
 from .state import LOCAL_WINDOW, SHARED_WINDOW, Active, Threads
 from .syntax import Function, Instruction, bits_of
@@ -24,7 +26,7 @@ _ADDRESS = re.compile(r"\[\s*(%?[\w$]+(?:\.[xyzw])?)\s*(?:\+\s*(-?\d+))?\s*\]")
 
 
 @dataclass
-class Decoder(WarpInstructions):
+class Decoder(WarpInstructions, MatrixInstructions, AtomicInstructions):
     """For one entry; `addresses` of variables, in the space they lie in."""
 
     function: Function
@@ -39,8 +41,11 @@ class Decoder(WarpInstructions):
 
     def operation(self, i: Instruction) -> Operation:
         """What the instruction does; branches and barriers are the machine's."""
-        make = getattr(self, f"_{i.opcode[0]}", None)
-        run = make(i) if make is not None else self._pure(i)
+        make = getattr(self, f"_{i.opcode[0]}", self._pure)
+        try:
+            run = make(i)
+        except (KeyError, ValueError, IndexError) as error:
+            raise Trap("unknown instruction", f"{error!r} in {i}") from error
         if not i.guard:
             return run
         predicate = self.operand(i.guard, 1)
@@ -169,24 +174,20 @@ class Decoder(WarpInstructions):
 
     def _ld(self, i: Instruction) -> Operation:
         size, many, space = _shape(i.opcode)
-        places = i.operands[0].strip("{}").split(",")
-        targets = [self.target(name.strip()) for name in places]
+        places = [name.strip() for name in i.operands[0].strip("{}").split(",")]
+        targets, extend = [self.target(name) for name in places], None
+        if i.opcode[-1][0] == "s" and places[0] != "_":
+            extend = _extension(i.opcode[-1], self.kinds[self.registers[places[0]]])
         if space == "param":
+            if extend is not None:
+                raise Trap("unknown instruction", str(i))
             return self._ld_param(i, targets, size)
-        address, signed = self.address(i.operands[1]), i.opcode[-1][0] == "s"
-        kinds = [
-            self.kinds[self.registers[n.strip()]] if n.strip() != "_" else None for n in places
-        ]
+        address, constant = self.address(i.operands[1]), "nc" in i.opcode
 
         def operate(s: Threads, active: Active) -> None:
-            loaded = s.load(space, address(s, active), size, many, active)
-            for target, kind, value in zip(targets, kinds, loaded, strict=True):
-                if signed and kind is not None:
-                    value = value.view(f"int{8 * size}").astype(
-                        np.dtype(kind).str.replace("u", "i")
-                    )
-                    value = value.view(kind)
-                target(s, active, value)
+            loaded = s.load(space, address(s, active), size, many, active, constant)
+            for target, value in zip(targets, loaded, strict=True):
+                target(s, active, value if extend is None else extend(value))
 
         return operate
 
@@ -201,9 +202,13 @@ class Decoder(WarpInstructions):
                 at = first + k * size
                 if name in entry:
                     raw = s.launch.parameters[name][at : at + size]
+                    if len(raw) != size:
+                        raise Trap("parameters", f"{name} has no {size} bytes at {at}")
                     value = np.frombuffer(raw, f"uint{8 * size}")
+                elif (slot := s.slots.get(f"{name}+{at}")) is not None and slot.itemsize == size:
+                    value = s.pick(slot, active)
                 else:
-                    value = s.pick(s.slots[f"{name}+{at}"], active)
+                    raise Trap("uninitialised", f"{size} bytes at {at} of {name}")
                 target(s, active, value.copy())
 
         return operate
@@ -238,19 +243,21 @@ class Decoder(WarpInstructions):
         if i.opcode[:2] != ("cp", "async"):
             raise Trap("unknown instruction", str(i))
         if "commit_group" in i.opcode:
-            return lambda s, active: s.commit(active)
+            return lambda s, active: s.copies.commit(active)
         if "wait_all" in i.opcode:
-            return lambda s, active: (s.commit(active), s.wait(0, active))[0]
+            return lambda s, active: (s.copies.commit(active), s.copies.wait(s, 0, active))[0]
         if "wait_group" in i.opcode:
             left = int(i.operands[0])
-            return lambda s, active: s.wait(left, active)
+            return lambda s, active: s.copies.wait(s, left, active)
+        if set(i.opcode[2:]) - {"ca", "cg", "shared", "shared::cta", "global", "L2::128B"}:
+            raise Trap("unknown instruction", str(i))
         to, source = self.address(i.operands[0]), self.address(i.operands[1])
         size = int(i.operands[2])
         taken = self.operand(i.operands[3], 32) if len(i.operands) > 3 else None
 
         def operate(s: Threads, active: Active) -> None:
             amount = None if taken is None else taken(s, active)
-            s.copy_later(to(s, active), source(s, active), size, amount, active)
+            s.copies.start(s, to(s, active), source(s, active), size, amount, active)
 
         return operate
 
@@ -259,29 +266,12 @@ class Decoder(WarpInstructions):
 
     _membar = _fence
 
-    # Atomics.
-
-    def _red(self, i: Instruction) -> Operation:
-        return self._atomic(i, None, i.operands[0], i.operands[1:])
-
-    def _atom(self, i: Instruction) -> Operation:
-        return self._atomic(i, self.target(i.operands[0]), i.operands[1], i.operands[2:])
-
-    def _atomic(self, i: Instruction, target, place: str, operands) -> Operation:
-        modes, type_ = i.opcode[1:-1], i.opcode[-1]
-        space = next((m for m in modes if m in ("global", "shared")), "generic")
-        name = next(m for m in modes if m in _ATOMS)
-        size = width(type_) // 8
-        address = self.address(place)
-        values = [self.operand(text, 8 * size) for text in operands]
-        combine = _ATOMS[name]
-
-        def operate(s: Threads, active: Active) -> None:
-            count = s.count if active is None else active.size
-            given = [np.broadcast_to(value(s, active), (count,)) for value in values]
-            s.atomic(space, address(s, active), given, size, type_, combine, active, target)
-
-        return operate
+    def _undefined(self, i: Instruction) -> Operation:
+        """LLVM says that a register's value does not matter: it is something unlikely."""
+        target, kind = self.target(i.operands[0]), self.kinds[self.registers[i.operands[0]]]
+        size = np.dtype(kind).itemsize
+        value = np.frombuffer(b"\xa5" * size, f"u{size}").astype(kind)
+        return lambda s, active: target(s, active, value.copy())
 
 
 def _special(s: Threads, name: str, active: Active) -> np.ndarray:
@@ -307,12 +297,16 @@ def _immediate(text: str, bits: int) -> Any:
     raise Trap("syntax", f"an operand {text}")
 
 
-def _extension(to: str, kind: Any):
+def _extension(to: str, kind: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    """To a register that is wider than a signed type."""
     bits = np.dtype(kind).itemsize * 8
-    size = max(16, width(to))
-    if to[0] != "s" or size >= bits:
+    if to[0] != "s" or width(to) >= bits:
         return None
-    return lambda value: value.view(f"int{size}").astype(f"int{bits}").view(kind)
+
+    def extend(value: np.ndarray) -> np.ndarray:
+        return value.view(f"int{8 * value.itemsize}").astype(f"int{bits}").view(kind)
+
+    return extend
 
 
 def _shape(opcode: tuple[str, ...]) -> tuple[int, int, str]:
@@ -320,16 +314,7 @@ def _shape(opcode: tuple[str, ...]) -> tuple[int, int, str]:
     many = next((int(m[1:]) for m in opcode if m in ("v2", "v4", "v8")), 1)
     spaces = ("param", "global", "shared", "local", "const")
     space = next((m.split("::")[0] for m in opcode if m.split("::")[0] in spaces), "generic")
-    return width(opcode[-1]) // 8, many, space
-
-
-_ATOMS = {
-    "add": lambda type_, old, x: old + x,
-    "min": lambda type_, old, x: min(old, x),
-    "max": lambda type_, old, x: max(old, x),
-    "and": lambda type_, old, x: old & x,
-    "or": lambda type_, old, x: old | x,
-    "xor": lambda type_, old, x: old ^ x,
-    "exch": lambda type_, old, x: x,
-    "cas": lambda type_, old, x, y: y if old == x else old,
-}
+    size = width(opcode[-1]) // 8
+    if 8 * size not in KINDS:
+        raise KeyError(opcode[-1])
+    return size, many, space

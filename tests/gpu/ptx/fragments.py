@@ -87,12 +87,38 @@ _KINDS = {
 _BITS = {"f16": 16, "bf16": 16, "tf32": 32, "f32": 32, "f64": 64}
 
 
+def sizes(shape: str) -> tuple[int, int, int]:
+    """m, n and k of "m16n8k16"."""
+    m, n, k = (int(part) for part in shape[1:].replace("n", " ").replace("k", " ").split())
+    return m, n, k
+
+
 @functools.cache
 def layouts(shape: str, bits: int) -> tuple[Layout, Layout, Layout]:
     """Of A, B, and C; raises KeyError for a shape that nothing is known about."""
-    m, n, k = (int(part) for part in shape[1:].replace("n", " ").replace("k", " ").split())
+    m, n, k = sizes(shape)
     of_a, of_b, of_c = _PLACES[shape, bits]
     return _layout((m, k), of_a), _layout((k, n), of_b), _layout((m, n), of_c)
+
+
+def registers(mnemonic: tuple[str, ...]) -> tuple[int, int, int, int]:
+    """How many registers a lane has of D, A, B and C."""
+    shape, of_c = _checked(mnemonic)
+    of_a = mnemonic[-3]
+    lay_a, lay_b, lay_c = layouts(shape, _BITS[of_a])
+    size = 64 if of_a == "f64" else 32
+    a, b = (lay.rows.shape[1] * _BITS[of_a] // size for lay in (lay_a, lay_b))
+    c = lay_c.rows.shape[1] * _BITS[of_c] // size
+    return c, a, b, c
+
+
+def _checked(mnemonic: tuple[str, ...]) -> tuple[str, str]:
+    """The shape, and the type of C and D."""
+    shape, of_d, of_a, of_b, of_c = (*mnemonic[3:4], *mnemonic[-4:])
+    known = mnemonic[:3] == ("mma", "sync", "aligned") and mnemonic[4:-4] == ("row", "col")
+    if not known or of_a != of_b or of_c != of_d or of_c not in _KINDS.get((shape, of_a), ()):
+        raise UnknownInstruction(".".join(mnemonic))
+    return shape, of_c
 
 
 def mma(mnemonic: tuple[str, ...], a: Array, b: Array, c: Array) -> Array:
@@ -101,10 +127,8 @@ def mma(mnemonic: tuple[str, ...], a: Array, b: Array, c: Array) -> Array:
     Products of f16, bf16 and tf32 are exact, and added in f64 before the one rounding to the
     type of D: hardware's sums differ within the rounding of f32. f64 is a chain of fma.
     """
-    shape, of_d, of_a, of_b, of_c = (*mnemonic[3:4], *mnemonic[-4:])
-    known = mnemonic[:3] == ("mma", "sync", "aligned") and mnemonic[4:-4] == ("row", "col")
-    if not known or of_a != of_b or of_c != of_d or of_c not in _KINDS.get((shape, of_a), ()):
-        raise UnknownInstruction(".".join(mnemonic))
+    shape, of_c = _checked(mnemonic)
+    of_a = mnemonic[-3]
     lay_a, lay_b, lay_c = layouts(shape, _BITS[of_a])
     with np.errstate(all="ignore"):
         left = lay_a.gathered(_numbers(a, of_a))

@@ -22,6 +22,8 @@ def inlined(module: Module, entry: Function) -> Function:
         nonlocal count
         if depth > 32:
             raise Trap("recursion", function.name)
+        labels = {item for item in function.code if isinstance(item, str)}
+        own = labels | set(function.registers) | set(function.variables) | set(function.tables)
         for item in function.code:
             if isinstance(item, str):
                 yield prefix + item
@@ -49,19 +51,15 @@ def inlined(module: Module, entry: Function) -> Function:
             elif item.opcode[0] == "ret" and prefix:
                 yield replace(item, opcode=("bra",), operands=(end,))
             else:
-                yield _renamed(item, function, prefix, bound)
+                yield _renamed(item, own, prefix, bound)
 
     result.code = list(expand(entry, "", {}, "", 0))
     return result
 
 
-def _renamed(
-    item: Instruction, function: Function, prefix: str, bound: dict[str, str]
-) -> Instruction:
+def _renamed(item: Instruction, own: set[str], prefix: str, bound: dict[str, str]) -> Instruction:
     if not prefix and not bound:
         return item
-    labels = {entry for entry in function.code if isinstance(entry, str)}
-    own = labels | set(function.registers) | set(function.variables) | set(function.tables)
 
     def name(found: re.Match[str]) -> str:
         word = found[0]

@@ -44,6 +44,7 @@ def launch(
         for first in range(0, blocks, per_batch):
             count = min(per_batch, blocks - first)
             _run(entry, Threads(state, first, count, entry.decoder.kinds))
+    state.counters.close()
     return state.counters
 
 
@@ -81,9 +82,13 @@ def _run(entry: Entry, s: Threads) -> None:
             if active.size == s.count:
                 s.uniform, active = pc, None
         block = entry.blocks[pc]
-        count = s.count if active is None else active.size
-        executed[slice(None) if active is None else active] += len(block.operations) + 1
-        counters.instructions += (len(block.operations) + 1) * count
+        length = len(block.operations) + (block.end is not None)
+        count, warps = s.count, s.warps
+        if active is not None:
+            count, warps = active.size, 1 + np.count_nonzero(np.diff(s.warp[active]))
+        executed[slice(None) if active is None else active] += length
+        counters.instructions += length * count
+        counters.warp_instructions += length * int(warps)
         _execute(entry, s, block, active)
     else:
         raise Trap("endless", "too many steps")
@@ -98,7 +103,7 @@ def _execute(entry: Entry, s: Threads, block: Block, active: Active) -> None:
         for at, operation in enumerate(block.operations):  # noqa: B007
             operation(s, active)
     except Trap as trap:
-        raise Trap(trap.kind, f"{trap} in {block.instructions[at]}") from None
+        raise Trap(trap.kind, f"{trap.message} in {block.instructions[at]}") from None
     _end(entry, s, block, active)
 
 
@@ -111,20 +116,17 @@ def _end(entry: Entry, s: Threads, block: Block, active: Active) -> None:
     match end.opcode[0]:
         case "bra":
             target = entry.labels[end.operands[0]]
-        case "ret" | "exit":
+        case "ret" | "exit" | "trap":
             target = EXIT
-        case "trap":
-            raise Trap("trap", str(end))
         case "brx":
             _table(entry, s, end, active)
             return
         case _:
             _wait(s, block, active)
             return
-    if not end.guard:
-        _go(s, active, target)
-        return
-    truth = entry.decoder.operand(end.guard, 1)(s, active)
+    truth = entry.decoder.operand(end.guard, 1)(s, active) if end.guard else np.ones(1, bool)
+    if end.opcode[0] == "trap" and truth.any():
+        raise Trap("trap", str(end))
     if truth.all():
         _go(s, active, target)
     elif not truth.any():
@@ -150,6 +152,8 @@ def _scatter(s: Threads, active: Active, targets: np.ndarray) -> None:
 
 def _table(entry: Entry, s: Threads, end: Instruction, active: Active) -> None:
     index, name = end.operands
+    if end.guard:
+        raise Trap("unknown instruction", str(end))
     labels = entry.decoder.function.tables[name]
     places = np.array([entry.labels[label] for label in labels])
     chosen = entry.decoder.operand(index, 32)(s, active)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .copies import Copies
 from .counters import Counters
 from .memory import Memory, load, store
 from .races import Races
@@ -20,6 +22,17 @@ WAIT, EXIT = 1 << 24, 1 << 28
 WARP = 32
 
 Active = np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an instruction does with so many bytes; atomics read and write."""
+
+    size: int
+    reads: bool = False
+    writes: bool = False
+    constant: bool = False
+    counted: bool = True
 
 
 class Launch:
@@ -37,8 +50,8 @@ class Launch:
         self.memory, self.grid, self.block = memory, grid, block
         self.parameters, self.symbols, self.granule = parameters, symbols, granule
         self.threads = int(np.prod(block))
-        self.races = Races(memory.end // granule + 1, self.threads, "global granule")
-        self.counters = Counters(grid, block)
+        self.races = Races(memory.end // granule + 1, "global granule")
+        self.counters = Counters(grid, block, memory.end)
         self.shared_bytes = self.local_bytes = 0
 
 
@@ -57,21 +70,20 @@ class Threads:
         self.number = np.arange(first * per, first * per + count, dtype=np.int64)
         self.within = self.number % per
         self.block_of = np.arange(count, dtype=np.int64) // per
+        self.group = self.block_of + first + 1
         self.warp = self.block_of * -(-per // WARP) + self.within // WARP
+        self.warps = blocks * -(-per // WARP)
         self.lane = (self.within % WARP).astype(np.uint32)
         size = -(-launch.shared_bytes // 16) * 16
         self.shared_size = size
         self.shared = np.zeros(size * blocks, np.uint8)
         self.shared_known = np.zeros(size * blocks, np.uint8)
-        granules = size * blocks // launch.granule + 1
-        self.shared_races = Races(granules, per, "shared granule")
+        self.shared_races = Races(size * blocks // launch.granule + 1, "shared granule")
         self.local_size = -(-launch.local_bytes // 16) * 16
         self.local = np.zeros(self.local_size * count, np.uint8)
         self.local_known = np.zeros(self.local_size * count, np.uint8)
         self.special = self._special()
-        #: Copies to shared memory under way: threads, places, bytes, and each thread's group.
-        self.copies: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.groups = np.zeros(count, np.int64)
+        self.copies = Copies(count)
 
     def _special(self) -> dict[str, np.ndarray]:
         grid, block = self.launch.grid, self.launch.block
@@ -84,6 +96,14 @@ class Threads:
             found[f"%ctaid.{name}"] = number // before % grid[axis]
             found[f"%ntid.{name}"] = np.full(1, block[axis])
             found[f"%nctaid.{name}"] = np.full(1, grid[axis])
+        lanes = self.lane.astype(np.int64)
+        found |= {
+            "%lanemask_eq": 1 << lanes,
+            "%lanemask_lt": (1 << lanes) - 1,
+            "%lanemask_le": (2 << lanes) - 1,
+            "%lanemask_gt": (1 << WARP) - (2 << lanes),
+            "%lanemask_ge": (1 << WARP) - (1 << lanes),
+        }
         return {name: np.asarray(value).astype(np.uint32) for name, value in found.items()}
 
     # Registers.
@@ -107,10 +127,19 @@ class Threads:
 
     # Memory.
 
-    def load(self, space: str, address: np.ndarray, size: int, many: int, active: Active):
-        space, places, memory, known = self._resolve(space, address, size * many, active)
-        self._touch(space, places, size * many, active, False)
-        return [load(memory, known, places + k * size, size) for k in range(many)]
+    def load(
+        self,
+        space: str,
+        address: np.ndarray,
+        size: int,
+        many: int,
+        active: Active,
+        constant: bool = False,
+    ) -> list[np.ndarray]:
+        """`constant`: memory that the launch does not write."""
+        access = Access(size * many, reads=True, constant=constant)
+        places, memory, known = self._reach(space, address, access, active)
+        return [self._read(memory, known, places + k * size, size, active) for k in range(many)]
 
     def store(
         self,
@@ -120,15 +149,83 @@ class Threads:
         size: int,
         active: Active,
     ) -> None:
-        total = size * len(values)
-        space, places, memory, known = self._resolve(space, address, total, active)
-        if space == "const":
-            raise Trap("read only", "a store to constants")
-        self._touch(space, places, total, active, True)
+        access = Access(size * len(values), writes=True)
+        places, memory, known = self._reach(space, address, access, active)
         for k, value in enumerate(values):
             store(memory, known, places + k * size, value, size)
 
-    def _resolve(self, space: str, address: np.ndarray, size: int, active: Active):
+    def atomic(
+        self,
+        space: str,
+        address: np.ndarray,
+        given: Sequence[np.ndarray],
+        kind: np.dtype,
+        combine: Callable[..., Any],
+        active: Active,
+    ) -> np.ndarray:
+        """One thread after the other; what each of them found."""
+        size = kind.itemsize
+        access = Access(size, reads=True, writes=True)
+        places, memory, known = self._reach(space, address, access, active)
+        found = self._read(memory, known, places, size, active)
+        values = [np.ascontiguousarray(value).view(kind) for value in given]
+        cells = memory.view(f"uint{8 * size}")
+        for n, place in enumerate(places >> (size.bit_length() - 1)):
+            found[n] = cells[place]
+            cell = cells[place : place + 1].view(kind)
+            cell[0] = combine(cell[0], *(value[n] for value in values))
+        return found
+
+    def load_rows(
+        self, rows: np.ndarray, lanes: np.ndarray, sources: np.ndarray, offsets: np.ndarray
+    ) -> np.ndarray:
+        """Two bytes each of rows of 16 bytes in shared memory, as ldmatrix distributes them.
+
+        `rows`: addresses, given by `lanes`; `sources`: which of them, with `offsets` into it.
+        """
+        places, memory, known = self._reach("shared", rows, Access(16, reads=True), lanes)
+        return load(memory, known, places[sources] + offsets, 2)
+
+    def begin_copy(self, address: np.ndarray, size: int, active: Active) -> np.ndarray:
+        """Places in shared memory that nothing is known of until `end_copy`."""
+        access = Access(size, writes=True, counted=False)
+        places, _, known = self._reach("shared", address, access, active)
+        for k in range(size):
+            known[places + k] = 0
+        return places
+
+    def end_copy(self, places: np.ndarray, data: np.ndarray, threads: np.ndarray) -> None:
+        self._touch("shared", places, Access(data.shape[1], writes=True), threads)
+        for k in range(data.shape[1]):
+            self.shared[places + k] = data[:, k]
+            self.shared_known[places + k] = 1
+
+    def _read(self, memory, known, places, size: int, active: Active) -> np.ndarray:
+        try:
+            return load(memory, known, places, size)
+        except Trap as trap:
+            raise self._blamed(trap, active) from None
+
+    def _reach(
+        self, space: str, address: np.ndarray, access: Access, active: Active
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places in memory, the memory, and what is known of it."""
+        try:
+            space, places, memory, known = self._resolve(space, address, access, active)
+            self._touch(space, places, access, active)
+        except Trap as trap:
+            raise self._blamed(trap, active) from None
+        return places, memory, known
+
+    def _blamed(self, trap: Trap, active: Active) -> Trap:
+        if trap.at is None:
+            return trap
+        thread = trap.at if active is None else int(active[trap.at])
+        block, within = divmod(int(self.number[thread]), self.launch.threads)
+        return Trap(trap.kind, f"{trap.message}, thread {within} of block {block}")
+
+    def _resolve(self, space: str, address: np.ndarray, access: Access, active: Active):
+        size = access.size
         address = address.astype(np.uint64)
         count = self.count if active is None else active.size
         if address.shape[0] != count:
@@ -137,7 +234,7 @@ class Threads:
             space, address = _generic(address)
         if space in ("global", "const"):
             memory = self.launch.memory
-            places = memory.places(address, size)
+            places = memory.places(address, size, access.writes)
             return space, places, memory.bytes, memory.initialised
         if space == "shared":
             limit, each = self.shared_size, self.pick(self.block_of, active)
@@ -148,118 +245,39 @@ class Threads:
         else:
             raise Trap("unknown instruction", f"memory of {space}")
         offsets = address.view(np.int64)
-        if (offsets & (size - 1)).any():
-            raise Trap("misaligned", f"{space} memory, {size} bytes")
-        if ((offsets < 0) | (offsets > limit - size)).any():
-            raise Trap("out of bounds", f"{space} memory at {int(offsets.max())} of {limit}")
+        for kind, bad in (
+            ("misaligned", (offsets & (size - 1)) != 0),
+            ("out of bounds", (offsets < 0) | (offsets > limit - size)),
+        ):
+            if bad.any():
+                at = int(np.flatnonzero(bad)[0])
+                message = f"{size} bytes of {space} memory at {int(offsets[at])} of {limit}"
+                raise Trap(kind, message, at)
         return space, offsets + each * limit, *data
 
-    def _touch(
-        self, space: str, places: np.ndarray, size: int, active: Active, writes: bool
-    ) -> None:
-        launch = self.launch
+    def _touch(self, space: str, places: np.ndarray, access: Access, active: Active) -> None:
         if space == "local":
             return
-        thread, time = self.pick(self.number, active), self.pick(self.time, active)
-        if space == "shared":
-            thread = thread - self.first * launch.threads
+        launch, size = self.launch, access.size
+        block, time = self.pick(self.group, active), self.pick(self.time, active)
+        thread = self.pick(self.number, active) + 1
         races = self.shared_races if space == "shared" else launch.races
         for k in range(0, size, launch.granule):
             at = (places + k) // launch.granule
-            if writes:
-                races.writes(at, thread, time)
+            if access.reads and access.writes:
+                races.updates(at, thread, block, time)
+            elif access.writes:
+                races.writes(at, thread, block, time)
             elif space != "const":
-                races.reads(at, thread, time)
+                races.reads(at, thread, block, time, access.constant)
+        if not access.counted:
+            return
         warp = self.pick(self.warp, active)
         if space == "shared":
-            launch.counters.shared(places % max(self.shared_size, 1), warp, size)
+            lane = self.pick(self.lane, active)
+            launch.counters.shared(places % max(self.shared_size, 1), warp, lane, size)
         else:
-            launch.counters.memory(places, warp, size, writes)
-
-    def atomic(
-        self,
-        space: str,
-        address: np.ndarray,
-        given: Sequence[np.ndarray],
-        size: int,
-        type_: str,
-        combine: Any,
-        active: Active,
-        target: Any,
-    ) -> None:
-        """One thread after the other; atomics are no races among themselves."""
-        space, places, memory, known = self._resolve(space, address, size, active)
-        old = load(memory, known, places, size)
-        kind = _number_type(type_, size)
-        found = np.zeros(places.size, old.dtype)
-        values = [np.ascontiguousarray(value).view(kind) for value in given]
-        cells = memory.view(f"uint{8 * size}")
-        for n, place in enumerate(places >> (size.bit_length() - 1)):
-            before = cells[place : place + 1].view(kind)[0]
-            found[n] = cells[place]
-            after = combine(type_, before, *(value[n] for value in values))
-            cells[place : place + 1].view(kind)[0] = after
-        if target is not None:
-            target(self, active, found)
-
-    # Copies to shared memory that go on while the thread does.
-
-    def copy_later(
-        self,
-        to: np.ndarray,
-        address: np.ndarray,
-        size: int,
-        taken: np.ndarray | None,
-        active: Active,
-    ) -> None:
-        mine = np.arange(self.count) if active is None else active
-        data = np.zeros((mine.size, size), np.uint8)
-        taken = np.full(mine.size, size) if taken is None else np.broadcast_to(taken, (mine.size,))
-        for amount in np.unique(taken):
-            some = np.flatnonzero(taken == amount)
-            if amount:
-                source = np.broadcast_to(address, (mine.size,))[some]
-                if (source % np.uint64(size)).any():
-                    raise Trap("misaligned", f"a copy of {size} bytes")
-                step = min(int(amount) & -int(amount), 8)
-                parts = [
-                    self.load("global", source + np.uint64(k), step, 1, mine[some])[0]
-                    for k in range(0, int(amount), step)
-                ]
-                raw = np.ascontiguousarray(np.stack(parts, 1)).view(np.uint8)
-                data[some, : int(amount)] = raw
-        _, places, _, known = self._resolve("shared", to, size, active)
-        # It may be written from now on, until it is waited for.
-        self._touch("shared", places, size, active, True)
-        for k in range(size):
-            known[places + k] = 0  # until it is waited for
-        self.copies.append((mine, places, data, self.groups[mine].copy()))
-
-    def commit(self, active: Active) -> None:
-        self.groups[active if active is not None else slice(None)] += 1
-
-    def wait(self, left: int, active: Active) -> None:
-        """All but the last `left` groups of these threads are done."""
-        waits = np.zeros(self.count, bool)
-        waits[active if active is not None else slice(None)] = True
-        kept = []
-        for mine, places, data, group in self.copies:
-            done = waits[mine] & (group < self.groups[mine] - left)
-            if done.any():
-                some = np.flatnonzero(done)
-                self._touch("shared", places[some], data.shape[1], mine[some], True)
-                for k in range(data.shape[1]):
-                    self.shared[places[some] + k] = data[some, k]
-                    self.shared_known[places[some] + k] = 1
-            rest = np.flatnonzero(~done)
-            if rest.size:
-                kept.append((mine[rest], places[rest], data[rest], group[rest]))
-        self.copies = kept
-
-
-def _number_type(type_: str, size: int) -> np.dtype:
-    letter = {"f": "float", "s": "int"}.get(type_[0], "uint")
-    return np.dtype(f"{letter}{8 * size}")
+            launch.counters.memory(places, warp, size, access.reads, access.writes)
 
 
 def _generic(address: np.ndarray) -> tuple[str, np.ndarray]:

@@ -147,6 +147,8 @@ def _statements(text: str):
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     pending, start = "", 0
     for number, raw in enumerate(text.splitlines(), 1):
+        if found := re.search(r"// implicit-def: (%[\w$]+)", raw):
+            yield number, f"undefined {found[1]}"
         line = raw.split("//")[0].strip()
         while line:
             if not pending:

@@ -168,7 +168,7 @@ def test_memory_that_was_freed() -> None:
         memory.free(first)
     params = [first.to_bytes(8, "little")] * 2
     program = Program(HEAD + "ld.global.b32 %r6, [%rd4];\nret;\n}\n")
-    with pytest.raises(Trap, match="out of bounds"):
+    with pytest.raises(Trap, match="use after free"):
         launch(program, "kernel", (1, 1, 1), (64, 1, 1), params, 0, memory)
 
 
