@@ -242,11 +242,11 @@ class Decoder(WarpInstructions, MatrixInstructions, AtomicInstructions):
     def _cp(self, i: Instruction) -> Operation:
         if i.opcode[:2] != ("cp", "async"):
             raise Trap("unknown instruction", str(i))
-        if "commit_group" in i.opcode:
+        if i.opcode[2:] == ("commit_group",):
             return lambda s, active: s.copies.commit(active)
-        if "wait_all" in i.opcode:
+        if i.opcode[2:] == ("wait_all",):
             return lambda s, active: (s.copies.commit(active), s.copies.wait(s, 0, active))[0]
-        if "wait_group" in i.opcode:
+        if i.opcode[2:] == ("wait_group",):
             left = int(i.operands[0])
             return lambda s, active: s.copies.wait(s, left, active)
         if set(i.opcode[2:]) - {"ca", "cg", "shared", "shared::cta", "global", "L2::128B"}:

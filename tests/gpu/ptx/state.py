@@ -184,7 +184,8 @@ class Threads:
         `rows`: addresses, given by `lanes`; `sources`: which of them, with `offsets` into it.
         """
         places, memory, known = self._reach("shared", rows, Access(16, reads=True), lanes)
-        return load(memory, known, places[sources] + offsets, 2)
+        wanted = places[sources] + offsets
+        return load(memory, known, wanted.ravel(), 2).reshape(wanted.shape)
 
     def begin_copy(self, address: np.ndarray, size: int, active: Active) -> np.ndarray:
         """Places in shared memory that nothing is known of until `end_copy`."""
@@ -197,6 +198,8 @@ class Threads:
     def end_copy(self, places: np.ndarray, data: np.ndarray, threads: np.ndarray) -> None:
         self._touch("shared", places, Access(data.shape[1], writes=True), threads)
         for k in range(data.shape[1]):
+            if self.shared_known[places + k].any():
+                raise Trap("race", "what a copy writes was written before it was waited for")
             self.shared[places + k] = data[:, k]
             self.shared_known[places + k] = 1
 

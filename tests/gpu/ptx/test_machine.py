@@ -5,55 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .counters import Counters
+from .handwritten import HEAD, lines, run
 from .launch import launch
 from .memory import Memory
 from .program import Program
 from .trap import Trap
-
-HEAD = """
-.version 8.0
-.target sm_80
-.address_size 64
-.shared .align 16 .b8 tile[1024];
-.visible .entry kernel(.param .u64 kernel_param_0, .param .u64 kernel_param_1)
-{
-.reg .pred %p<9>;
-.reg .b16 %h<9>;
-.reg .b32 %r<29>;
-.reg .b64 %rd<29>;
-ld.param.b64 %rd1, [kernel_param_0];
-ld.param.b64 %rd2, [kernel_param_1];
-mov.u32 %r1, %tid.x;
-mov.u32 %r2, %ctaid.x;
-mov.u32 %r3, %ntid.x;
-mad.lo.s32 %r4, %r2, %r3, %r1;
-mul.wide.u32 %rd3, %r4, 4;
-add.s64 %rd4, %rd1, %rd3;
-add.s64 %rd5, %rd2, %rd3;
-mul.wide.u32 %rd6, %r1, 4;
-mov.b64 %rd7, tile;
-add.s64 %rd8, %rd7, %rd6;
-xor.b32 %r5, %r1, 1;
-mul.wide.u32 %rd9, %r5, 4;
-add.s64 %rd10, %rd7, %rd9;
-"""
-THREADS = 64
-
-
-def run(
-    body: str, grid: int = 2, block: int = THREADS, words: int = 128
-) -> tuple[np.ndarray, Counters]:
-    """The second buffer, of `words` words, after the kernel; the first has 0, 1, 2, ..."""
-    memory = Memory(np.zeros(1 << 16, np.uint8))
-    first, second = memory.allocate(4 * words), memory.allocate(4 * words)
-    memory.write(first, np.arange(words, dtype=np.uint32))
-    program = Program(HEAD + body + "\nret;\n}\n")
-    params = [first.to_bytes(8, "little"), second.to_bytes(8, "little")]
-    counters = launch(program, "kernel", (grid, 1, 1), (block, 1, 1), params, 0, memory)
-    memory.initialised[:] = 1
-    return memory.read(second, 4 * words).view(np.uint32), counters
-
 
 COPY = "ld.global.b32 %r6, [%rd4]; st.global.b32 [%rd5], %r6;"
 
@@ -149,14 +105,10 @@ TWINS = {
 @pytest.mark.parametrize("name", TWINS)
 def test_a_trap_and_its_twin(name: str) -> None:
     bad, good, kind = TWINS[name]
-    run(_lines(good))
+    run(lines(good))
     with pytest.raises(Trap) as caught:
-        run(_lines(bad))
+        run(lines(bad))
     assert caught.value.kind == kind
-
-
-def _lines(body: str) -> str:
-    return body.replace(";", ";\n")
 
 
 def test_memory_that_was_freed() -> None:
@@ -185,7 +137,7 @@ def test_parameters_that_do_not_fit() -> None:
 def test_loops_branches_and_early_returns() -> None:
     """Thread i adds up 0 + 1 + ... + i; those from 96 on return before."""
     found, _ = run(
-        _lines(
+        lines(
             "setp.ge.u32 %p1, %r4, 96;@%p1 ret;mov.b32 %r6, 0;mov.b32 %r7, 0;\nL1:\n"
             "add.s32 %r6, %r6, %r7;add.s32 %r7, %r7, 1;setp.le.u32 %p2, %r7, %r4;@%p2 bra L1;"
             "st.global.b32 [%rd5], %r6;"
@@ -200,7 +152,7 @@ def test_a_sum_by_shuffles() -> None:
     steps = "".join(
         f"shfl.sync.bfly.b32 %r7, %r6, {n}, 31, -1;add.s32 %r6, %r6, %r7;" for n in (16, 8, 4, 2, 1)
     )
-    found, _ = run(_lines(f"ld.global.b32 %r6, [%rd4];{steps}st.global.b32 [%rd5], %r6;"))
+    found, _ = run(lines(f"ld.global.b32 %r6, [%rd4];{steps}st.global.b32 [%rd5], %r6;"))
     sums = np.arange(128).reshape(4, 32).sum(1)
     np.testing.assert_array_equal(found.reshape(4, 32), np.repeat(sums[:, None], 32, 1))
 
@@ -221,7 +173,7 @@ SECTORS = {
 @pytest.mark.parametrize("name", SECTORS)
 def test_sectors(name: str) -> None:
     body, sectors, ideal = SECTORS[name]
-    _, counters = run(_lines(body))
+    _, counters = run(lines(body))
     assert (counters.sectors, counters.ideal_sectors) == (sectors, ideal)
 
 
@@ -236,13 +188,13 @@ def test_bank_conflicts(name: str) -> None:
     text = HEAD.replace("tile[1024]", "tile[8192]")
     memory = Memory(np.zeros(1 << 12, np.uint8))
     params = [memory.allocate(4).to_bytes(8, "little")] * 2
-    program = Program(text + _lines(body + "st.shared.b32 [%rd12], %r1;") + "ret;\n}\n")
+    program = Program(text + lines(body + "st.shared.b32 [%rd12], %r1;") + "ret;\n}\n")
     counters = launch(program, "kernel", (1, 1, 1), (32, 1, 1), params, 0, memory)
     assert counters.shared_cycles == turns * counters.shared_requests
 
 
 def test_counts_of_work() -> None:
-    _, counters = run(_lines(COPY + "fma.rn.f32 %r7, %r6, %r6, %r6;"))
+    _, counters = run(lines(COPY + "fma.rn.f32 %r7, %r6, %r6, %r6;"))
     assert counters.flops == 2 * 128
     assert counters.read_bytes == counters.written_bytes == 4 * 128
     assert counters.unique_bytes() == (512, 512)

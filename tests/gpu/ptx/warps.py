@@ -144,7 +144,10 @@ def _ballot(s: Threads, mine: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _whole_mask(s: Threads, mine: np.ndarray, mask: np.ndarray) -> None:
-    """The mask names lanes that are here, each of which says so."""
+    """The mask names lanes that are here, each of which says so.
+
+    Hardware takes different masks for different parts of a warp: nothing here needs that.
+    """
     if mine.size == s.count and s.count % 32 == 0 and (mask == 0xFFFFFFFF).all():
         return
     here = _ballot(s, mine, np.ones(mine.size, bool))
