@@ -50,6 +50,7 @@ class Lowering(Errors, LinalgLowering):
 
     #: What emits the graph.
     emission: type[Emission] = Emission
+    scalars: type[Scalars] = Scalars
     #: From this many products on, a schedule is worth its compile time; None: never.
     large_product: int | None = 1 << 15
     #: From this many terms on, a sum across rows is made in two steps; None: never.

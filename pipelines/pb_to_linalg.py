@@ -58,7 +58,7 @@ def run(module: ir.Module, vector_bytes: int, target: type[Lowering] = Lowering)
                 results.append(status)
                 outputs.append(_status_argument(function, body))
             math = MathLibrary(vector_bytes)
-            _emit(lowering, results, outputs, Scalars(math))
+            _emit(lowering, results, outputs, lowering.scalars(math))
             func.ReturnOp([])
         for operation in functions.values():
             operation.operation.erase()

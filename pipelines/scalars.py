@@ -221,9 +221,9 @@ class Scalars:
         if source == to:
             return x
         if half.is_half(source):
-            return self.convert(half.widened(x, source), to)
+            return self.convert(self.widened(x), to)
         if half.is_half(to):
-            return half.narrowed(self.convert(x, ir.F32Type.get()), to)
+            return self.narrowed(self.convert(x, ir.F32Type.get()), to)
         if is_float(x):
             if isinstance(to, ir.FloatType):
                 emit = arith.extf if to.width > width(source) else arith.truncf
@@ -238,6 +238,14 @@ class Scalars:
             return arith.trunci(like(x.type, to), x)
         emit = arith.extui if is_truth(x) else arith.extsi
         return emit(like(x.type, to), x)
+
+    def widened(self, x: ir.Value) -> ir.Value:
+        """A half float as f32."""
+        return half.widened(x, element(x.type))
+
+    def narrowed(self, x: ir.Value, to: ir.Type) -> ir.Value:
+        """An f32 rounded to a half type."""
+        return half.narrowed(x, to)
 
     def _float_to_integer(self, x: ir.Value, to: ir.Type) -> ir.Value:
         bits = width(to)

@@ -12,7 +12,8 @@ from ..builders import index_constant
 from ..plan_memory import size_of
 from ..scalars import constant
 
-_GLOBAL, _SHARED = "!llvm.ptr<1>", "!llvm.ptr<3>"
+#: Types of pointers.
+GLOBAL, SHARED = "!llvm.ptr<1>", "!llvm.ptr<3>"
 
 
 def copy(
@@ -26,7 +27,7 @@ def copy(
     """So many bytes from source[at] to to[place]; zeros, and nothing read, unless `inside`."""
     i32 = ir.IntegerType.get_signless(32)
     wanted = arith.select(inside, constant(i32, bytes_), constant(i32, 0))
-    target, origin = _pointer(to, place, _SHARED), _pointer(source, at, _GLOBAL)
+    target, origin = pointer(to, place, SHARED), pointer(source, at, GLOBAL)
     # Only 16 bytes at once go around the first-level cache.
     kind = "cg" if bytes_ == 16 else "ca"
     modifier = ir.Attribute.parse(f"#nvvm<load_cache_modifier {kind}>")
@@ -43,7 +44,8 @@ def wait(left: int) -> None:
     nvvm.cp_async_wait_group(left)
 
 
-def _pointer(buffer: ir.Value, indices: Sequence[ir.Value], kind: str) -> ir.Value:
+def pointer(buffer: ir.Value, indices: Sequence[ir.Value], kind: str) -> ir.Value:
+    """To an element of memory that is dense."""
     type_ = buffer.type
     assert isinstance(type_, ir.MemRefType)
     i64 = ir.IntegerType.get_signless(64)

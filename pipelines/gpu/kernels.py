@@ -12,7 +12,7 @@ from mlir import ir
 from mlir.dialects import linalg
 
 from ...dialects.errors import InternalError
-from ..builders import symbol
+from ..builders import symbol, walk
 from ..control import CONTROL
 from ..plan_memory import VIEWS, compute_in_place
 from ..stages import run_passes
@@ -20,22 +20,30 @@ from . import maps, reductions, rows, transposes
 from .epilogues import Fused
 from .launch import launch
 from .nests import Nest, cloned
-from .products import product_of
+from .products import TF32, product_of
 from .row_groups import Group, grouped
 
 _GENERAL = "linalg-generalize-named-ops,cse"
 _STAYS = {*VIEWS, "memref.alloc", "memref.get_global", "func.return", "scf.yield", "gpu.launch"}
 
 
-def run(module: ir.Module) -> None:
+def run(module: ir.Module, tf32: bool = False) -> None:
+    """With `tf32`, tensor cores may round the factors of products of f32."""
     main = next(op for op in module.body.operations if symbol(op) == "main")
     block = main.regions[0].blocks[0]
     with module.context, main.location:
         _replace_copies(block)
         run_passes(module, _GENERAL)
         compute_in_place(block)
+        if tf32:
+            walk(main.operation, _allow_tf32)
         _convert(block)
         _erase_unused(block)
+
+
+def _allow_tf32(op: ir.Operation) -> None:
+    if op.name == "linalg.generic":
+        op.attributes[TF32] = ir.UnitAttr.get()
 
 
 def _replace_copies(block: ir.Block) -> None:

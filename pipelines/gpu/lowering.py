@@ -19,11 +19,21 @@ from ..loop_emission import Emission
 from ..loop_graph import Node, Reduction
 from ..lowering import Lowering
 from ..memory_loops import Product
-from ..scalars import constant
+from ..scalars import Scalars, constant
 from . import matrices, scans, scatters
 from .nests import STARTS
 from .sorting import Sort
 from .wholes import memory_of
+
+
+class GpuScalars(Scalars):
+    """Has instructions between half types and f32."""
+
+    def widened(self, x: ir.Value) -> ir.Value:
+        return arith.extf(ir.F32Type.get(), x)
+
+    def narrowed(self, x: ir.Value, to: ir.Type) -> ir.Value:
+        return arith.truncf(to, x)
 
 
 class GpuEmission(Emission):
@@ -51,6 +61,7 @@ class GpuLowering(Lowering):
 
     WIDTH = 4  # no vectors
     emission = GpuEmission
+    scalars = GpuScalars
     large_product = None
     long_sum = None
 

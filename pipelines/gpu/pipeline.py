@@ -27,9 +27,12 @@ class Options:
 
     #: Machine code beside the PTX, where an assembler is found.
     cubins: bool = True
+    #: Whether tensor cores may round the factors of products of f32 to tf32.
+    tf32: bool = False
 
     def key(self) -> list[str]:
-        return ["cuda", platform.machine(), *library.ingredients(self.cubins)]
+        products = "tf32" if self.tf32 else "f32"
+        return ["cuda", platform.machine(), products, *library.ingredients(self.cubins)]
 
 
 @dataclass
@@ -89,7 +92,7 @@ STAGES = [
     Stage("simplified", lambda c: simplify.run(c.module)),
     Stage("linalg", _linalg),
     Stage("bufferized", lambda c: run_passes(c.module, bufferize.PASSES)),
-    Stage("kernels", lambda c: kernels.run(c.module)),
+    Stage("kernels", lambda c: kernels.run(c.module, c.options.tf32)),
     Stage("planned", _plan_memory),
     Stage("outlined", _outline),
     Stage("nvvm", _nvvm),

@@ -18,6 +18,10 @@ from .nests import Nest, cloned
 
 #: From this many products on, and terms a sum, tiles are better than one sum after the other.
 _LARGE, _TERMS, _SIDE = 1 << 15, 8, 4
+#: From this many rows or columns on, tensor cores are better than threads.
+_CORES = 32
+#: On a loop nest: its products may be of f32 rounded to tf32.
+TF32 = "pb.tf32"
 
 
 @dataclass
@@ -57,6 +61,15 @@ class Factor:
 
 
 @dataclass
+class Cores:
+    """The factors as tensor cores take them: `kind` is f16, bf16 or tf32."""
+
+    kind: str
+    left: Factor
+    right: Factor
+
+
+@dataclass
 class Product:
     """out[batch, rows, columns] = sum over terms of left[batch, rows, terms] * right[...]."""
 
@@ -67,6 +80,7 @@ class Product:
     rows: list[int]
     columns: list[int]
     terms: list[int]
+    cores: Cores | None = None
 
     def size(self, loops: Sequence[int]) -> int:
         return math.prod(self.nest.domain[d] for d in loops)
@@ -109,7 +123,32 @@ def _arranged(nest: Nest, left: Factor, right: Factor) -> Product | None:
     volume = found.size(batch) * m * n * k
     if volume < _LARGE or k < _TERMS or max(m, n) < 2 * _SIDE or min(m, n) < _SIDE:
         return None
+    if max(m, n) >= _CORES:
+        found.cores = _cores(nest, found.left, found.right)
     return found
+
+
+def _cores(nest: Nest, left: Factor, right: Factor) -> Cores | None:
+    narrow = [_narrow(nest, factor) for factor in (left, right)]
+    if narrow[0] and narrow[1] and narrow[0][0] == narrow[1][0]:
+        return Cores(narrow[0][0], narrow[0][1], narrow[1][1])
+    if TF32 in nest.op.attributes and isinstance(left.value.type, ir.F32Type):
+        return Cores("tf32", left, right)
+    return None
+
+
+def _narrow(nest: Nest, factor: Factor) -> tuple[str, Factor] | None:
+    """A factor that is a half type made wide, before that: its type, and itself."""
+    wide = _made_by(nest, factor.value)
+    if wide is None or wide.operation.name != "arith.extf":
+        return None
+    value = wide.operation.operands[0]
+    kind = str(value.type)
+    bits = _made_by(nest, value)
+    if bits is not None and bits.operation.name == "arith.bitcast":
+        value = bits.operation.operands[0]
+    found = _factor(nest, value)
+    return (kind, found) if found and kind in ("f16", "bf16") else None
 
 
 def _made_by(nest: Nest, value: ir.Value) -> Any:

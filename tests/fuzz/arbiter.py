@@ -216,14 +216,18 @@ def vote(
     again: torch.Tensor,
     differs: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> tuple[str, str]:
-    """Who is wrong in this result; ours if both are somewhere."""
+    """Who is wrong in this result; ours if both are somewhere.
+
+    Right is who is much nearer to the truth than to the other, or as near to it as results may be.
+    """
     where = differs(ours, torchs)
     a, b, t, s = (x.double()[where] for x in (ours, torchs, truth, again))
     apart = (a - b).abs().nan_to_num(torch.inf).clamp(max=t.abs() + 1)
     sure = ((t - s).abs() <= NEARER * apart) & t.isfinite()
-    good = [((x - t).abs() <= NEARER * apart) & sure for x in (a, b)]
+    near = [~differs(x, truth)[where] for x in (ours, torchs)]
+    good = [((x - t).abs() <= NEARER * apart) | n for x, n in zip((a, b), near, strict=True)]
     text = "differences give {:.7g} and {:.7g}, pullback {:.9g}, torch.func {:.9g}"
-    for who, faulty in (("ours", sure & ~good[0]), ("torch", good[0] & ~good[1])):
+    for who, faulty in (("ours", sure & ~good[0]), ("torch", sure & good[0] & ~good[1])):
         if faulty.any():
             shown = [float(x[faulty][0]) for x in (t, s, a, b)]
             return who, text.format(*shown)

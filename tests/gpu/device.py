@@ -121,11 +121,13 @@ def compiled(program: Source, _: Path | None = None) -> Callable[[Sequence[Array
         return Device(pipeline.compiled(program.module, described))
 
 
-def device(function: Callable[..., Any], *examples: Any) -> Device:
+def device(
+    function: Callable[..., Any], *examples: Any, options: pipeline.Options | None = None
+) -> Device:
     """A torch function, compiled for these examples."""
     from pullback.frontend import compile as frontend
 
     lowered = frontend.lower(function, examples, {})
     module = lowered.module()
     with module.context:
-        return Device(pipeline.compiled(module, lowered.interface))
+        return Device(pipeline.compiled(module, lowered.interface, options))

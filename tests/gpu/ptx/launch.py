@@ -78,7 +78,7 @@ def _run(entry: Entry, s: Threads) -> None:
             if pc >= WAIT:
                 _release(s)
                 continue
-            active = np.flatnonzero(s.pc == pc)
+            pc, active = _next(entry, s, pc)
             if active.size == s.count:
                 s.uniform, active = pc, None
         block = entry.blocks[pc]
@@ -95,6 +95,24 @@ def _run(entry: Entry, s: Threads) -> None:
     counters.most = max(counters.most, int(executed.max()))
     counters.total += int(executed.sum())
     counters.threads += s.count
+
+
+def _next(entry: Entry, s: Threads, first: int) -> tuple[int, np.ndarray]:
+    """Which threads go on, and where: those that are least far, for branches meet further on.
+
+    A thread waits in front of a `.sync` instruction as long as others of its warp may come.
+    """
+    if not entry.blocks[first].together:
+        return first, np.flatnonzero(s.pc == first)
+    for pc in np.unique(s.pc[s.pc < WAIT]):
+        here = s.pc == pc
+        if entry.blocks[pc].together:
+            incomplete = np.zeros(s.warps, bool)
+            incomplete[s.warp[~here & (s.pc < EXIT)]] = True
+            here &= ~incomplete[s.warp]
+        if here.any():
+            return int(pc), np.flatnonzero(here)
+    return first, np.flatnonzero(s.pc == first)
 
 
 def _execute(entry: Entry, s: Threads, block: Block, active: Active) -> None:

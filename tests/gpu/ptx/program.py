@@ -28,6 +28,11 @@ class Block:
     end: Instruction | None
     follows: int
 
+    @functools.cached_property
+    def together(self) -> bool:
+        """Is there an instruction for which a thread waits for others of its warp?"""
+        return any("sync" in i.opcode and i.opcode[0] != "cp" for i in self.instructions)
+
 
 @dataclass
 class Entry:

@@ -146,6 +146,18 @@ def test_lanes_that_must_be_there(name: str) -> None:
     assert caught.value.kind == "inactive lane"
 
 
+def test_lanes_wait_for_those_that_branched_behind_the_instruction() -> None:
+    """Half of the lanes come to the shuffle by a block that lies behind it."""
+    found, _ = run(
+        lines(
+            HALF + "mov.b32 %r8, %r6; @%p1 bra L2;\nL1:\nshfl.sync.bfly.b32 %r7, %r8, 16, 31, -1;"
+            "st.global.b32 [%rd5], %r7; ret;\nL2:\nadd.s32 %r8, %r6, 100; bra.uni L1;"
+        )
+    )
+    expected = np.where(LANES < 16, LANES + 16, LANES - 16 + 100)
+    np.testing.assert_array_equal(found.reshape(4, 32), [expected] * 4)
+
+
 UNKNOWN = [
     "vote.sync.most.pred %p3, %p1, -1;",
     "redux.sync.add.f32 %r7, %r1, -1;",
