@@ -205,6 +205,11 @@ class Scalars:
         return arith.cmpi(table[predicate], x, y)
 
     def select(self, condition: ir.Value, on_true: ir.Value, on_false: ir.Value) -> ir.Value:
+        if half.is_half(element(on_true.type)):
+            # LLVM's code generator fails on vectors of bf16 that it cannot compute with.
+            bits = like(on_true.type, ir.IntegerType.get_signless(16))
+            chosen = (arith.bitcast(bits, value) for value in (on_true, on_false))
+            return arith.bitcast(on_true.type, arith.select(condition, *chosen))
         return arith.select(condition, on_true, on_false)
 
     def all(self, *conditions: ir.Value) -> ir.Value:

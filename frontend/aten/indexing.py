@@ -28,17 +28,22 @@ def check_self(e: Emitter, index: ir.Value, size: int) -> ir.Value:
 def _advanced(
     e: Emitter, x: ir.Value, indices: list[ir.Value | None]
 ) -> tuple[list[ir.Value], list[int], int, int]:
-    """Checked index tensors of one shape, the axes they index, their rank, where it goes."""
+    """Checked index tensors of one shape, the axes they index, their rank, where it goes.
+
+    As in torch, nothing is looked up where other axes are empty: any index is good.
+    """
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     given = [indices[axis] for axis in axes]
     if any(dtype_of(index) is torch.bool for index in given):
         raise NotImplementedError("a mask as an index; use torch.where")
     common = torch.broadcast_shapes(*(shape(index) for index in given))
     sizes = shape(x)
-    checked = [
-        e.broadcast(check(e, index, sizes[axis], axis, "IndexError", True), common)
-        for axis, index in zip(axes, given, strict=True)
-    ]
+    read = all(size for axis, size in enumerate(sizes) if axis not in axes)
+    checked = []
+    for axis, index in zip(axes, given, strict=True):
+        if read or not sizes[axis]:
+            index = check(e, index, sizes[axis], axis, "IndexError", True)
+        checked.append(e.broadcast(index, common))
     adjacent = axes == list(range(axes[0], axes[0] + len(axes)))
     return checked, axes, len(common), axes[0] if adjacent else 0
 

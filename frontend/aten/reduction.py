@@ -236,8 +236,14 @@ def shifted(e: Emitter, x: ir.Value, dims: list[int]) -> tuple[ir.Value, ir.Valu
     return e.b.sub(x, spread(e, top, x, dims)), top
 
 
+def _alone(e: Emitter, x: ir.Value, dims: list[int]) -> ir.Value:
+    """Of a scalar torch fills the softmax in: a derivative of 0, also times infinity."""
+    return x if dims else e.b.stop_gradient(x)
+
+
 def softmax(e: Emitter, x: ir.Value, dim: int, half_to_float: bool = False) -> ir.Value:
     dims = e.dims(dim, len(shape(x)))
+    x = _alone(e, x, dims)
     weights = e.b.exp(shifted(e, x, dims)[0])
     return e.b.div(weights, spread(e, e.b.reduce_sum(weights, dims), x, dims))
 
@@ -253,7 +259,7 @@ def safe_softmax(e: Emitter, x: ir.Value, dim: int, *_: Any) -> ir.Value:
 
 def log_softmax(e: Emitter, x: ir.Value, dim: int, half_to_float: bool = False) -> ir.Value:
     dims = e.dims(dim, len(shape(x)))
-    low, _top = shifted(e, x, dims)
+    low, _top = shifted(e, _alone(e, x, dims), dims)
     norm = e.b.log(e.b.reduce_sum(e.b.exp(low), dims))
     return e.b.sub(low, spread(e, norm, x, dims))
 

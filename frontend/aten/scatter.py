@@ -81,7 +81,8 @@ def _slices(
     """An index for each slice along ``dim``, as index_add and its kin have it."""
     x, source = vectors(e, x, source)
     dim = wrap(dim, len(shape(x)))
-    index = check(e, index, shape(x)[dim], dim, kind, negative)
+    if count(shape(x)) or not shape(x)[dim]:  # torch looks at no index where nothing is written
+        index = check(e, index, shape(x)[dim], dim, kind, negative)
     index = e.b.reshape(index, (count(shape(index)),))
     updates = e.convert(e.b.move_dim(source, dim, 0), dtype_of(x))
     out_shape = e.out.shape

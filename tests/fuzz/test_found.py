@@ -7,6 +7,8 @@ from typing import Any
 import pullback
 import pytest
 import torch
+from pullback.frontend import compile as compiling
+from pullback.pipelines import cpu
 
 from .reference import REFERENCE
 
@@ -48,7 +50,32 @@ def no_channels(api: Any) -> Any:
     return getattr(api, "jit", lambda f: f)(torch.nn.functional.conv1d)(x, w)
 
 
-@pytest.mark.parametrize("program", [passed_on, swapped, no_indices, no_channels])
+def nothing_to_look_up(api: Any) -> Any:
+    """torch does not look at indices where other dimensions are empty."""
+    index = torch.tensor([3])
+
+    def f(x: torch.Tensor) -> Any:
+        put, added = x.clone(), x.index_add(0, index, x)
+        put[index] = 0.5
+        return x[index], put, added
+
+    return getattr(api, "jit", lambda f: f)(f)(torch.zeros(1, 0))
+
+
+def scalar_softmax(api: Any) -> Any:
+    """It is constant: zero times the infinite slope of a root is zero here."""
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        slope = api.jacrev(lambda u: u.softmax(0))(x) + api.jacrev(lambda u: u.log_softmax(0))(x)
+        return torch.where(slope > 0, slope.sqrt(), slope)
+
+    return getattr(api, "jit", lambda f: f)(api.grad(f))(torch.tensor(0.5))
+
+
+PROGRAMS = [passed_on, swapped, no_indices, no_channels, nothing_to_look_up, scalar_softmax]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_found(program: Any) -> None:
     torch.testing.assert_close(program(pullback), program(REFERENCE))
 
@@ -60,3 +87,17 @@ def test_strides_of_results() -> None:
     torch.testing.assert_close(f(x), torch.rsqrt(x).flatten()[:2])
     with pytest.raises(pullback.CaptureError, match="as_strided"):
         f(x.mT)
+
+
+def test_half_vectors_are_chosen_by_their_bits() -> None:
+    """LLVM's code generator ends the process at vectors of bf16 of odd lengths."""
+    x = torch.tensor([[1.0, -0.5, 1.0], [-1.0, -0.0, 0.5]], dtype=torch.bfloat16)
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        rows = pullback.scan(lambda c, u: (torch.tanh(c + u), c * u), x[0], x)[1]
+        return torch.where(rows > 0, rows, x)
+
+    lowered = compiling.lower(pullback.jacrev(pullback.jacfwd(f)), (x,), {})
+    module = lowered.module()
+    with module.context:
+        assert "bfloat" not in cpu.show(module, lowered.interface, "llvm")
