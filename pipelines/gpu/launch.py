@@ -14,9 +14,10 @@ from mlir import ir
 from mlir.dialects import arith, gpu, memref, nvvm, scf
 
 from ..builders import block_of, index_constant
-from ..scalars import constant, width
+from ..scalars import constant
+from .shuffles import WARP as WARP
+from .shuffles import shuffled
 
-WARP = 32
 BLOCK = 256
 #: On a launch: the name of the kernel.
 NAME = "kernel"
@@ -48,26 +49,7 @@ class Threads:
 
     def across(self, value: ir.Value, distance: int) -> ir.Value:
         """The value of the thread whose lane differs in this bit."""
-        bits = width(value.type)
-        whole = ir.IntegerType.get_signless(bits)
-        as_bits = arith.bitcast(whole, value) if value.type != whole else value
-        i32 = ir.IntegerType.get_signless(32)
-        if bits == 64:
-            high = arith.trunci(i32, arith.shrui(as_bits, constant(whole, 32)))
-            low, high = (_swapped(v, distance) for v in (arith.trunci(i32, as_bits), high))
-            upper = arith.shli(arith.extui(whole, high), constant(whole, 32))
-            moved = arith.ori(upper, arith.extui(whole, low))
-        elif bits == 32:
-            moved = _swapped(as_bits, distance)
-        else:
-            moved = arith.trunci(whole, _swapped(arith.extui(i32, as_bits), distance))
-        return arith.bitcast(value.type, moved) if value.type != whole else moved
-
-
-def _swapped(value: ir.Value, distance: int) -> ir.Value:
-    all_lanes, amount, clamp = (constant(value.type, n) for n in (-1, distance, WARP - 1))
-    kind = ir.Attribute.parse("#nvvm<shfl_kind bfly>")
-    return nvvm.shfl_sync(value.type, all_lanes, value, amount, clamp, kind)
+        return shuffled(value, "bfly", distance)
 
 
 def _register(op: Any, below: int) -> ir.Value:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mlir import ir
-from mlir.dialects import arith, linalg, memref
+from mlir.dialects import arith, linalg
 
 from ..buffers import in_memory
 from ..fusion import Step
@@ -20,9 +20,8 @@ from ..loop_graph import Node, Reduction
 from ..lowering import Lowering
 from ..memory_loops import Product
 from ..scalars import Scalars, constant
-from . import matrices, scans, scatters
+from . import matrices, scans, scatters, sorting
 from .nests import STARTS
-from .sorting import Sort
 from .wholes import memory_of
 
 
@@ -137,10 +136,7 @@ class GpuLowering(Lowering):
         def emit(emission: Emission, places: Sequence[Any], keys: ir.Value) -> None:
             memory = memory_of(keys)
 
-            def key(row: ir.Value, at: ir.Value) -> ir.Value:
-                return emission.from_memory(memref.load(memory, [row, at]), x.element)
-
-            Sort(emission.scalars, key, count, length, descending).emit(places[0])
+            sorting.emit(emission, memory, places[0], x.element, descending)
 
         [found] = self.in_memory([((count, length), i64)], [rows], emit)
         back = [order.index(d) for d in range(len(order))]

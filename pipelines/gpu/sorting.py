@@ -15,9 +15,11 @@ from mlir.dialects import arith, memref, scf
 
 from ..builders import index_constant
 from ..control import CONTROL
-from ..scalars import Scalars, constant
+from ..loop_emission import Emission
+from ..scalars import Scalars, constant, width
 from ..sorting import precedes
 from .launch import BLOCK, Threads, divided, launch, less, when
+from .radix import RadixSort
 from .wholes import each
 
 #: Positions that a block sorts in shared memory, as a power of two.
@@ -25,6 +27,64 @@ BITS = 10
 CHUNK = 1 << BITS
 
 Key = Callable[[ir.Value, ir.Value], ir.Value]
+
+
+def emit(
+    emission: Emission, keys: ir.Value, out: ir.Value, element: ir.Type, descending: bool
+) -> None:
+    """Kernels, here: out[row, place] = the position (i64) of what comes there; stable."""
+    type_ = keys.type
+    assert isinstance(type_, ir.MemRefType)
+    rows, length = type_.shape
+    if length <= CHUNK:
+
+        def value(row: ir.Value, at: ir.Value) -> ir.Value:
+            return emission.from_memory(memref.load(keys, [row, at]), element)
+
+        Sort(emission.scalars, value, rows, length, descending).emit(out)
+        return
+    i64 = ir.IntegerType.get_signless(64)
+
+    def key(row: ir.Value, at: ir.Value) -> ir.Value:
+        return ordered_bits(memref.load(keys, [row, at]), element, descending)
+
+    def write(row: ir.Value, place: ir.Value, _: ir.Value, position: ir.Value) -> None:
+        memref.store(arith.extui(i64, position), out, [row, place])
+
+    RadixSort(key, width(element), rows, length).emit(write)
+
+
+#: Of a float's bits: those of infinity, and of the NaN that stands for all of them.
+_INFINITY = {
+    "f64": (0x7FF0000000000000, 0x7FF8000000000000),
+    "f32": (0x7F800000, 0x7FC00000),
+    "bf16": (0x7F80, 0x7FC0),
+    "f16": (0x7C00, 0x7E00),
+}
+
+
+def ordered_bits(stored: ir.Value, element: ir.Type, descending: bool) -> ir.Value:
+    """What is in memory as an unsigned integer that orders as the elements do.
+
+    NaN is larger than everything else, and all of them are equal, as -0 and 0 are.
+    """
+    bits = width(stored.type)
+    type_ = ir.IntegerType.get_signless(bits)
+    key = stored if stored.type == type_ else arith.bitcast(type_, stored)
+    if width(element) == 1:
+        truth = arith.cmpi(arith.CmpIPredicate.ne, key, constant(type_, 0))
+        key, mask = arith.extui(type_, truth), 1
+    else:
+        mask, sign = -1, constant(type_, -(1 << bits - 1))
+        if isinstance(element, ir.FloatType):
+            infinity, nan = _INFINITY[str(element)]
+            size = arith.andi(key, constant(type_, (1 << bits - 1) - 1))
+            negative = arith.cmpi(arith.CmpIPredicate.slt, key, constant(type_, 0))
+            turned = arith.select(negative, arith.subi(constant(type_, 0), size), size)
+            is_nan = arith.cmpi(arith.CmpIPredicate.ugt, size, constant(type_, infinity))
+            key = arith.select(is_nan, constant(type_, nan), turned)
+        key = arith.xori(key, sign)
+    return arith.xori(key, constant(type_, mask)) if descending else key
 
 
 class Sort:
