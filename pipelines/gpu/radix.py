@@ -24,6 +24,8 @@ from .shuffles import shuffled
 
 #: Bits of a digit at most; positions that a thread takes at most and at least.
 _DIGIT, _MOST, _LEAST = 8, 16, 4
+#: Of keys with more than 32 bits, for which there are not as many registers.
+_MOST_WIDE = 6
 #: So many blocks keep a GPU busy; rows so long are better read in large tiles.
 _BUSY, _LONG = 256, 1 << 20
 
@@ -56,7 +58,9 @@ class RadixSort:
         self.key, self.bits, self.whole = key, max(bits, 1), whole
         self.rows, self.length = rows, length
         self.i32 = ir.IntegerType.get_signless(32)
-        items = _MOST if rows * length >= _LONG and bits <= 32 else _MOST // 2
+        items = _MOST if rows * length >= _LONG else _MOST // 2
+        if bits > 32:
+            items = min(items, _MOST_WIDE)
         while items > _LEAST and rows * -(-length // (BLOCK * items)) < _BUSY:
             items //= 2
         self.items, self.tile = items, BLOCK * items
