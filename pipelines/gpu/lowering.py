@@ -17,7 +17,7 @@ from ..buffers import in_memory
 from ..fusion import Step
 from ..loop_emission import Emission
 from ..loop_graph import Node, Reduction
-from ..lowering import Lowering
+from ..lowering import MAXIMUM, Lowering
 from ..memory_loops import Product
 from ..scalars import Scalars, constant
 from . import matrices, scans, scatters, sorting
@@ -102,13 +102,13 @@ class GpuLowering(Lowering):
         return self.pointwise(shape, x.element, reads, body, 6, tensors=[x], indexed=True)
 
     def scatter_add(self, x: Node, *rest: Any) -> Node:
-        return scatters.scattered(self, x, *rest, combine=lambda m, old, new: m.add(old, new))
+        return scatters.scattered(self, x, *rest, monoid=scatters.SUM)
 
     def scatter_max(self, x: Node, *rest: Any) -> Node:
-        return scatters.scattered(self, x, *rest, combine=lambda m, old, new: m.maximum(old, new))
+        return scatters.scattered(self, x, *rest, monoid=MAXIMUM)
 
     def scatter(self, x: Node, *rest: Any) -> Node:
-        return scatters.scattered(self, x, *rest, combine=None)
+        return scatters.scattered(self, x, *rest, monoid=None)
 
     def cumulative_sum(self, x: Node, along: int, reverse: bool) -> Node:
         outer, inner = math.prod(x.shape[:along]), math.prod(x.shape[along + 1 :])

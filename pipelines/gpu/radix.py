@@ -307,10 +307,11 @@ def _digit(key: ir.Value, step: _Pass) -> ir.Value:
     """As an i32."""
     i32 = ir.IntegerType.get_signless(32)
     shifted = arith.shrui(key, constant(key.type, step.shift)) if step.shift else key
-    return arith.andi(_resized(shifted, i32), constant(i32, step.bins - 1))
+    return arith.andi(resized(shifted, i32), constant(i32, step.bins - 1))
 
 
-def _resized(value: ir.Value, type_: ir.Type) -> ir.Value:
+def resized(value: ir.Value, type_: ir.Type) -> ir.Value:
+    """An integer without sign in more or fewer bits."""
     if width(value.type) == width(type_):
         return value
     emit = arith.trunci if width(value.type) > width(type_) else arith.extui
@@ -328,7 +329,7 @@ def _from(memory: Any) -> Key:
 def _into(keys: Any, order: Any, shift: int) -> Write:
     def write(row: ir.Value, place: ir.Value, key: ir.Value, position: ir.Value) -> None:
         shifted = arith.shrui(key, constant(key.type, shift)) if shift else key
-        memref.store(_resized(shifted, keys.type.element_type), keys, [row, place])
+        memref.store(resized(shifted, keys.type.element_type), keys, [row, place])
         memref.store(position, order, [row, place])
 
     return write
