@@ -130,17 +130,16 @@ class GpuLowering(Lowering):
             return self.full(x.shape, i64, 0)
         moved = [x.shape[d] for d in order]
         length, count = moved[-1], x.size // moved[-1]
-        ordered = x if order == sorted(order) else self.transpose(x, order)
-        rows = self.reshape(ordered, (count, length))
+        turned = order != sorted(order)
+        rows = self.reshape(self.transpose(x, order) if turned else x, (count, length))
 
-        def emit(emission: Emission, places: Sequence[Any], keys: ir.Value) -> None:
-            memory = memory_of(keys)
-
-            sorting.emit(emission, memory, places[0], x.element, descending)
+        def emit(_: Emission, places: Sequence[Any], keys: ir.Value) -> None:
+            sorting.emit(memory_of(keys), places[0], x.element, descending)
 
         [found] = self.in_memory([((count, length), i64)], [rows], emit)
+        found = self.reshape(found, moved)
         back = [order.index(d) for d in range(len(order))]
-        return self.transpose(self.reshape(found, moved), back)
+        return self.transpose(found, back) if turned else found
 
     def on_matrices(
         self,

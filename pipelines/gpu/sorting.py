@@ -1,57 +1,45 @@
-"""Sorting of positions: bitonic networks, in shared memory as far as they reach.
+"""Sorting of positions by keys that are integers: short rows in a block, long ones digit by digit.
 
-Rows are filled up to a power of two with positions beyond the end, which come last. No two
-positions are equal in the order (equal keys are ordered by position), so the result is that of a
-stable sort whatever the network does.
+In a block that is a bitonic network. Rows are filled up to a power of two; no two positions are
+equal in the order (equal keys are ordered by position), so the result is that of a stable sort
+whatever the network does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mlir import ir
 from mlir.dialects import arith, memref, scf
 
-from ..builders import index_constant
-from ..control import CONTROL
-from ..loop_emission import Emission
-from ..scalars import Scalars, constant, width
-from ..sorting import precedes
-from .launch import BLOCK, Threads, divided, launch, less, when
-from .radix import RadixSort
-from .wholes import each
+from ..builders import block_of, index_constant
+from ..scalars import constant, width
+from .launch import Threads, launch, less, when
+from .radix import Key, RadixSort, Write
 
-#: Positions that a block sorts in shared memory, as a power of two.
-BITS = 10
-CHUNK = 1 << BITS
-
-Key = Callable[[ir.Value, ir.Value], ir.Value]
+#: Rows up to this length are sorted by one block; so many positions share a block at least, if
+#: there are that many; and so many threads do at most.
+CHUNK, _TOGETHER, _THREADS = 4096, 512, 1024
 
 
-def emit(
-    emission: Emission, keys: ir.Value, out: ir.Value, element: ir.Type, descending: bool
-) -> None:
+def emit(keys: ir.Value, out: ir.Value, element: ir.Type, descending: bool) -> None:
     """Kernels, here: out[row, place] = the position (i64) of what comes there; stable."""
     type_ = keys.type
     assert isinstance(type_, ir.MemRefType)
     rows, length = type_.shape
-    if length <= CHUNK:
-
-        def value(row: ir.Value, at: ir.Value) -> ir.Value:
-            return emission.from_memory(memref.load(keys, [row, at]), element)
-
-        Sort(emission.scalars, value, rows, length, descending).emit(out)
-        return
-    i64 = ir.IntegerType.get_signless(64)
 
     def key(row: ir.Value, at: ir.Value) -> ir.Value:
         return ordered_bits(memref.load(keys, [row, at]), element, descending)
 
     def write(row: ir.Value, place: ir.Value, _: ir.Value, position: ir.Value) -> None:
+        i64 = ir.IntegerType.get_signless(64)
         memref.store(arith.extui(i64, position), out, [row, place])
 
-    RadixSort(key, width(element), rows, length).emit(write)
+    if length <= CHUNK:
+        _in_blocks(key, write, rows, length)
+    else:
+        RadixSort(key, width(element), rows, length).emit(write)
 
 
 #: Of a float's bits: those of infinity, and of the NaN that stands for all of them.
@@ -87,144 +75,72 @@ def ordered_bits(stored: ir.Value, element: ir.Type, descending: bool) -> ir.Val
     return arith.xori(key, constant(type_, mask)) if descending else key
 
 
-class Sort:
-    """Sorts rows of `length` positions by key(row, position)."""
+def _in_blocks(key: Key, write: Write, rows: int, length: int) -> None:
+    i32 = ir.IntegerType.get_signless(32)
+    bits = max(1, (length - 1).bit_length())
+    padded = 1 << bits
+    many = 1 << (rows - 1).bit_length()
+    size = max(64, padded * max(1, min(many, _TOGETHER // padded)))
+    per_block = size // padded
+    with launch("sort_rows", -(-rows // per_block), min(_THREADS, size // 2)) as t:
+        first = arith.muli(t.block_id, index_constant(per_block))
 
-    def __init__(self, m: Scalars, key: Key, rows: int, length: int, descending: bool) -> None:
-        self.m, self.key, self.rows, self.length = m, key, rows, length
-        self.descending = descending
-        self.bits = max(1, (length - 1).bit_length())
-        self.i32 = ir.IntegerType.get_signless(32)
+        def places(at: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+            """The row and the place in it, and whether there is such a row."""
+            row = arith.addi(first, arith.shrui(at, index_constant(bits)))
+            return row, _in_row(at, padded), less(row, rows)
 
-    def emit(self, out: ir.Value) -> None:
-        """Kernels, here, that write the positions (i64) in order to out[row, place]."""
-        padded = 1 << self.bits
-        type_ = ir.MemRefType.get([self.rows, padded], self.i32)
-        order = memref.alloc(type_, [], [])
-        with each("sort_start", (self.rows, padded)) as (row, at):
-            memref.store(arith.index_castui(self.i32, at), order, [row, at])
-        self._in_blocks(order, None)
-        levels = self.bits - BITS
-        if levels > 0:
-            with _host_loop(levels) as level:
-                with _host_loop(levels) as step:
-                    self._across(order, level, step)
-                self._in_blocks(order, level)
-        with each("sort_end", (self.rows, self.length)) as (row, at):
-            i64 = ir.IntegerType.get_signless(64)
-            memref.store(arith.extui(i64, memref.load(order, [row, at])), out, [row, at])
-
-    def before(self, row: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Does position x (i32) come before y?"""
-        m, end = self.m, constant(self.i32, self.length)
-        keys = [self.key(row, self._inside(p)) for p in (x, y)]
-        first = precedes(m, keys[0], keys[1], self.descending)
-        second = precedes(m, keys[1], keys[0], self.descending)
-        earlier = arith.cmpi(arith.CmpIPredicate.ult, x, y)
-        by_key = arith.select(first, first, arith.andi(arith.xori(second, _true()), earlier))
-        both = arith.andi(*(arith.cmpi(arith.CmpIPredicate.ult, p, end) for p in (x, y)))
-        return arith.select(both, by_key, earlier)
-
-    def _inside(self, position: ir.Value) -> ir.Value:
-        last = constant(self.i32, self.length - 1)
-        return arith.index_castui(ir.IndexType.get(), arith.minui(position, last))
-
-    def _exchange(
-        self,
-        memory: Any,
-        row: ir.Value,
-        places: tuple[list[ir.Value], list[ir.Value]],
-        up: ir.Value,
-    ) -> None:
-        """Puts two positions in order, or in the opposite order."""
-        x, y = (memref.load(memory, place) for place in places)
-        swap = arith.xori(arith.xori(self.before(row, x, y), _true()), arith.xori(up, _true()))
-        with when(swap):
-            memref.store(y, memory, places[0])
-            memref.store(x, memory, places[1])
-
-    def _across(self, order: ir.Value, level: ir.Value, step: ir.Value) -> None:
-        """One stage of merging sorted runs of 2^(BITS + level), over distances beyond a block."""
-        half = 1 << self.bits - 1
-        count = self.rows * half
-        with launch("sort_across", -(-count // BLOCK), BLOCK) as t:
-            row, pair = divided(t.flat(), half, -(-count // BLOCK) * BLOCK)
-            good = arith.andi(
-                less(t.flat(), count), arith.cmpi(arith.CmpIPredicate.ule, step, level)
-            )
-            with when(good):
-                bit = arith.addi(arith.subi(level, step), index_constant(BITS))
-                low, high = _pair(pair, bit)
-                run = arith.addi(level, index_constant(BITS + 1))
-                self._exchange(order, row, ([row, low], [row, high]), _upwards(low, run))
-
-    def _in_blocks(self, order: ir.Value, level: ir.Value | None) -> None:
-        """Sorts blocks of positions (level: None), or ends the merging of longer runs in them."""
-        size = min(CHUNK, 1 << self.bits)
-        chunks = (1 << self.bits) // size
-        bits = size.bit_length() - 1
-        block = max(32, size // 4)
-        name = "sort_blocks" if level is None else "sort_merge"
-        with launch(name, self.rows * chunks, block) as t:
-            row, chunk = divided(t.block_id, chunks, self.rows * chunks)
-            first = arith.muli(chunk, index_constant(size))
-            memory = t.shared([size], self.i32)
-            self._move(
-                t,
-                size,
-                lambda at: memref.store(
-                    memref.load(order, [row, arith.addi(first, at)]), memory, [at]
-                ),
-            )
+        positions = t.shared([size], i32)
+        memory = None
+        for at in _each(t, size):
+            row, place, there = places(at)
+            inside = arith.andi(there, less(place, length))
+            safe = arith.minui(row, index_constant(rows - 1))
+            value = key(safe, arith.minui(place, index_constant(length - 1)))
+            if memory is None:
+                memory = t.shared([size], value.type)
+            # What fills a row up comes last.
+            value = arith.select(inside, value, constant(value.type, -1))
+            memref.store(value, memory, [at])
+            memref.store(arith.index_castui(i32, place), positions, [at])
+        assert memory is not None
+        t.barrier()
+        with _loop(1, index_constant(bits + 1)) as run, _loop(0, run) as stage:
+            bit = arith.subi(arith.subi(run, stage), index_constant(1))
+            for number in _each(t, size // 2):
+                low, high = _pair(number, bit)
+                up = _upwards(_in_row(low, padded), run)
+                _exchange((memory, positions), low, high, up)
             t.barrier()
-            if level is None:
-                with _loop(1, index_constant(bits + 1)) as run:
-                    self._merge(t, memory, row, first, run, run, size)
-            else:
-                run = arith.addi(level, index_constant(BITS + 1))
-                self._merge(t, memory, row, first, run, index_constant(bits), size)
-            self._move(
-                t,
-                size,
-                lambda at: memref.store(
-                    memref.load(memory, [at]), order, [row, arith.addi(first, at)]
-                ),
-            )
-
-    def _move(self, t: Threads, size: int, move: Callable[[ir.Value], Any]) -> None:
-        for n in range(-(-size // t.block)):
-            at = arith.addi(t.thread_id, index_constant(n * t.block)) if n else t.thread_id
-            if size % t.block:
-                with when(less(at, size)):
-                    move(at)
-            else:
-                move(at)
-
-    def _merge(
-        self,
-        t: Threads,
-        memory: ir.Value,
-        row: ir.Value,
-        first: ir.Value,
-        run: ir.Value,
-        stages: ir.Value,
-        size: int,
-    ) -> None:
-        """Stages of runs of 2^run, over distances 2^(stages - 1), ..., 1."""
-        with _loop(0, stages) as stage:
-            bit = arith.subi(arith.subi(stages, stage), index_constant(1))
-
-            def move(pair: ir.Value) -> None:
-                low, high = _pair(pair, bit)
-                up = _upwards(arith.addi(first, low), run)
-                self._exchange(memory, row, ([low], [high]), up)
-
-            self._move(t, size // 2, move)
-            t.barrier()
+        for at in _each(t, size):
+            row, place, there = places(at)
+            with when(arith.andi(there, less(place, length))):
+                write(row, place, memref.load(memory, [at]), memref.load(positions, [at]))
 
 
-def _true() -> ir.Value:
-    return constant(ir.IntegerType.get_signless(1), 1)
+def _each(t: Threads, size: int) -> Iterator[ir.Value]:
+    """The numbers below `size`, a multiple of the block, that this thread takes."""
+    for n in range(0, size, t.block):
+        yield arith.addi(t.thread_id, index_constant(n)) if n else t.thread_id
+
+
+def _in_row(at: ir.Value, padded: int) -> ir.Value:
+    return arith.andi(at, index_constant(padded - 1))
+
+
+def _exchange(
+    memories: tuple[ir.Value, ir.Value], low: ir.Value, high: ir.Value, up: ir.Value
+) -> None:
+    """Puts two keys and their positions in order, or in the opposite order."""
+    (x, p), (y, q) = ([memref.load(m, [place]) for m in memories] for place in (low, high))
+    more = arith.cmpi(arith.CmpIPredicate.ugt, x, y)
+    same = arith.cmpi(arith.CmpIPredicate.eq, x, y)
+    later = arith.cmpi(arith.CmpIPredicate.ugt, p, q)
+    wrong = arith.ori(more, arith.andi(same, later))
+    with when(arith.cmpi(arith.CmpIPredicate.eq, wrong, up)):
+        for memory, values in zip(memories, ((x, y), (p, q)), strict=True):
+            memref.store(values[1], memory, [low])
+            memref.store(values[0], memory, [high])
 
 
 def _pair(pair: ir.Value, bit: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -242,26 +158,10 @@ def _upwards(place: ir.Value, run: ir.Value) -> ir.Value:
     return arith.cmpi(arith.CmpIPredicate.eq, bit, index_constant(0))
 
 
-class _loop:
+@contextmanager
+def _loop(low: int, high: ir.Value) -> Iterator[ir.Value]:
     """for i = low to high, uniform in a block."""
-
-    def __init__(self, low: int, high: ir.Value) -> None:
-        self.op = scf.ForOp(index_constant(low), high, index_constant(1))
-        self.point = ir.InsertionPoint(self.op.body)
-
-    def __enter__(self) -> ir.Value:
-        self.point.__enter__()
-        return self.op.induction_variable
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            scf.YieldOp([])
-        self.point.__exit__(*error)
-
-
-class _host_loop(_loop):
-    """A loop around kernels."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(0, index_constant(count))
-        self.op.operation.attributes[CONTROL] = ir.UnitAttr.get()
+    loop = scf.ForOp(index_constant(low), high, index_constant(1))
+    with block_of(loop.body):
+        yield loop.induction_variable
+        scf.YieldOp([])

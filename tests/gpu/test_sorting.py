@@ -48,19 +48,19 @@ def check(x: torch.Tensor, dim: int = -1, descending: bool = False) -> Device:
     return found
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 17, 33, 1000, 1025, 4099])
+@pytest.mark.parametrize("size", [0, 1, 2, 17, 33, 1000, 1025, 4096, 4099])
 def test_sizes(size: int) -> None:
     check(keys(torch.float32, size))
 
 
 @pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
-@pytest.mark.parametrize("size", [61, 2053])
+@pytest.mark.parametrize("size", [61, 2053, 4099])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_dtypes(dtype: torch.dtype, size: int, descending: bool) -> None:
     check(keys(dtype, size), descending=descending)
 
 
-@pytest.mark.parametrize("shape", [(1000, 3), (5, 1031), (2, 1500, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(1000, 3), (5, 1031), (2, 4500, 2)], ids=str)
 def test_rows(shape: tuple[int, ...]) -> None:
     for dim in range(len(shape)):
         check(keys(torch.float32, *shape), dim)
@@ -91,6 +91,20 @@ def test_passes_over_memory() -> None:
     assert moved <= 96 * size
     for name, counters in found.counters:
         assert counters.most <= 4 * counters.total / counters.threads, name
+
+
+@pytest.mark.parametrize("shape", [(1000, 50), (30, 1000), (1, 4096)], ids=str)
+def test_short_rows_are_gone_through_once(shape: tuple[int, int]) -> None:
+    found = check(keys(torch.float64, *shape))
+    [(name, counters)] = found.counters
+    assert name == "sort_rows"
+    assert sum(counters.unique_bytes()) == 16 * shape[0] * shape[1]
+    assert counters.most <= 2 * counters.total / counters.threads
+    # LLVM writes a position of 64 bits as two halves, beside each other.
+    assert counters.sectors <= 1.6 * counters.ideal_sectors
+    if ptxas.find() is not None:
+        figures = ptxas.assemble(found.compilation.ptx, 90).figures.values()
+        assert all(f.spilled == 0 and f.shared <= 48 << 10 for f in figures)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bool], ids=str)
