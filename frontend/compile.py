@@ -28,6 +28,7 @@ from .graph import Value, dtype_name
 from .imported import Imported, callable_of
 from .importer import import_graph
 from .location import of_function
+from .precision import options
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, names_of_tensors, positional_names, trace
 
@@ -59,6 +60,7 @@ def compile(
     params: ParamsMode = "embed",
     kwargs: dict[str, Any] | None = None,
     target: Target = "cpu",
+    tf32: bool | None = None,
 ) -> Function:
     """Writes NAME.so and NAME.h into the directory ``out`` and returns the loaded function.
 
@@ -66,15 +68,17 @@ def compile(
     on the meta device will do), other values are fixed. ``params`` says where tensors go that the
     function reaches otherwise: further inputs, into the library, or into NAME.params. A function
     that draws random numbers gets a last input ``key``, an int64: equal keys give equal numbers.
-    With the target ``cuda`` the library is for NVIDIA GPUs; it is made without one.
+    With the target ``cuda`` the library is for NVIDIA GPUs; it is made without one. ``tf32`` says
+    whether its products of f32 may round their factors to TF32 (10 bits of mantissa), for tensor
+    cores; None: what ``torch.set_float32_matmul_precision`` says. ValueError: ``tf32`` for a CPU.
     """
-    chosen = pipeline(target)
+    chosen, how = pipeline(target), options(target, tf32)
     lowered = lower(fn, args, kwargs or {}, name=name, params=params)
     directory = Path(out)
     directory.mkdir(parents=True, exist_ok=True)
     module = lowered.module()
     with module.context:
-        path = chosen.build(module, lowered.interface, directory)
+        path = chosen.build(module, lowered.interface, directory, how)
     return load(path)
 
 

@@ -29,6 +29,7 @@ from .capture import current
 from .guards import Plan, tensor_key
 from .imported import callable_of
 from .location import Location, here, of_function
+from .precision import tf32_allowed
 from .program import Program, Target
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, trace
@@ -108,6 +109,8 @@ def prepare(
             help="use the transforms of pullback, around the function or in it",
         )
     leaves, signature = signature_of(args, kwargs)
+    if target == "cuda":
+        signature = (*signature, tf32_allowed())
     history = _history((target, reach.function_key(function)))
     roots = [function, *_objects(leaves)]
     entry, objects = _find(history, signature, roots)
@@ -276,7 +279,7 @@ def _why(
     old_spec, old_leaves, *old_state = last.signature
     spec, leaves, *state = signature
     if old_state != state:
-        return "torch's default dtype, grad mode or autocast changed"
+        return "torch's default dtype, grad mode, autocast or TF32 changed"
     if old_spec != spec or len(old_leaves) != len(leaves):
         return "the structure of the arguments changed"
     names = argument_names(function, args, kwargs)
@@ -328,7 +331,8 @@ class Jit:
 def jit(func: Callable[..., Any] | None = None, *, target: Target = "cpu") -> Any:
     """``func``, compiled once for each signature it is called with. Also a decorator.
 
-    With the target ``cuda`` it runs on an NVIDIA GPU, called with tensors there or on the host.
+    With the target ``cuda`` it runs on an NVIDIA GPU, called with tensors there or on the host;
+    products of f32 use TF32 where ``torch.set_float32_matmul_precision("high")`` says so.
     """
     if func is None:
         return functools.partial(jit, target=target)

@@ -22,14 +22,16 @@ from ..pipelines.artifact import Interface, TensorSpec
 from ..pipelines.targets import Target
 from ..runtime import ArtifactError, Function, load
 from ..runtime.arrays import to_numpy, to_torch
-from . import autograd, split
+from . import autograd, precision, split
 from .aten.emitter import dtype_of_type
 from .graph import Graph, Node, Value, Vjp, dtype_name
 from .importer import import_graph
 
 
-def machine_code(module: ir.Module, source: str, target: Target = "cpu") -> Function:
-    """@main of ``module`` as a callable, compiled or taken from the cache on disk."""
+def machine_code(
+    module: ir.Module, source: str, target: Target = "cpu", how: Any = None
+) -> Function:
+    """@main of ``module`` as a callable: compiled (``how`` are the options) or from the cache."""
     main = split.lookup(module, "main")
     inputs, outputs = main.type.inputs, main.type.results
     interface = Interface(
@@ -48,7 +50,7 @@ def machine_code(module: ir.Module, source: str, target: Target = "cpu") -> Func
             found.append(load(path))
         return bool(found)
 
-    with module.context, cache.library(module, interface, None, usable, target) as path:
+    with module.context, cache.library(module, interface, how, usable, target) as path:
         return found[0] if found else load(path)
 
 
@@ -68,13 +70,16 @@ class Compiled:
     ) -> None:
         self._module, self._source = module, source
         self.target: Target = target
+        self._how = precision.options(target)  # as torch is set now, not at the first call
         self._lock = threading.RLock()  # two threads may come first; a module serves once
 
     @cached_property
     def function(self) -> Function:
         with self._lock:
             if "function" not in self.__dict__:
-                self.__dict__["function"] = machine_code(self._module(), self._source, self.target)
+                self.__dict__["function"] = machine_code(
+                    self._module(), self._source, self.target, self._how
+                )
             return self.__dict__["function"]
 
     def run(self, tensors: Sequence[Any], as_numpy: bool = False) -> list[Any]:

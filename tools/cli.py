@@ -81,6 +81,10 @@ Target = Annotated[
     Literal["cpu", "cuda"],
     typer.Option(help="What the library runs on: this CPU, or NVIDIA GPUs (none is needed here)."),
 ]
+Tf32 = Annotated[
+    bool,
+    typer.Option("--tf32", help="Products of f32 on a GPU may round their factors to TF32."),
+]
 Library = Annotated[Path, typer.Argument(metavar="NAME.so", exists=True, dir_okay=False)]
 
 STAGES = (
@@ -119,6 +123,7 @@ def compile(
     name: Name = None,
     params: Params = "embed",
     target: Target = "cpu",
+    tf32: Tf32 = False,
 ) -> None:
     """Compile FUNCTION, transformed, to NAME.so and NAME.h.
 
@@ -129,6 +134,7 @@ def compile(
     if not isolation.in_child():
         raise typer.Exit(isolation.run_again(__spec__.name))
     with progress("importing torch and MLIR") as say:
+        from ..frontend.precision import options
         from ..pipelines import targets
 
         lowered = lower(function, transform, arg, example, name, params, say)
@@ -140,7 +146,9 @@ def compile(
 
         module = lowered.module()
         with module.context:
-            path = targets.pipeline(target).build(module, lowered.interface, out, watch=watch)
+            path = targets.pipeline(target).build(
+                module, lowered.interface, out, options(target, tf32 or None), watch
+            )
     size = path.stat().st_size
     print(f"{path} ({size / 1024:.1f} KB), {path.with_suffix('.h')}", file=sys.stderr)
 
@@ -161,6 +169,7 @@ def show(
     name: Name = None,
     params: Params = "embed",
     target: Target = "cpu",
+    tf32: Tf32 = False,
 ) -> None:
     """Print the program as it is after a stage, or the difference between two."""
     from . import isolation
@@ -173,7 +182,7 @@ def show(
         raise typer.Exit(isolation.run_again(__spec__.name))
     with progress("importing torch and MLIR") as say:
         lowered = lower(function, transform, arg, example, name, params, say)
-        texts = [stage_text(lowered, one, target) for one in names]
+        texts = [stage_text(lowered, one, target, tf32) for one in names]
     if len(texts) == 1:
         print(texts[0].rstrip())
     else:
@@ -232,16 +241,19 @@ def lower(
         raise PullbackError(message, places[-1] if places else None) from None
 
 
-def stage_text(lowered: Any, stage: str, target: str) -> str:
+def stage_text(lowered: Any, stage: str, target: Target, tf32: bool) -> str:
     if stage == "captured":
         return str(lowered.traced.graph)
     module = lowered.module()
     if stage == "pb":
         return str(module)
+    from ..frontend.precision import options
     from ..pipelines import targets
 
     with module.context:
-        return targets.pipeline(target).show(module, lowered.interface, stage)
+        return targets.pipeline(target).show(
+            module, lowered.interface, stage, options(target, tf32 or None)
+        )
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from .shuffles import shuffled
 BLOCK = 256
 #: On a launch: the name of the kernel.
 NAME = "kernel"
+#: On a launch, and on its kernel: how many blocks a multiprocessor must have room for.
+RESIDENT = "nvvm.minctasm"
 #: The address space of memory that a block shares.
 SHARED = 3
 
@@ -60,11 +62,18 @@ def _register(op: Any, below: int) -> ir.Value:
 
 
 @contextmanager
-def launch(name: str, grid: int, block: int) -> Iterator[Threads]:
-    """Here, a kernel of `grid` blocks of `block` threads."""
+def launch(name: str, grid: int, block: int, resident: int = 0) -> Iterator[Threads]:
+    """Here, a kernel of `grid` blocks of `block` threads.
+
+    A multiprocessor must have room for `resident` blocks; 0: as the assembler thinks best, which
+    may be registers on the stack.
+    """
     one = index_constant(1)
     op = gpu.LaunchOp((index_constant(grid), one, one), (index_constant(block), one, one))
     op.operation.attributes[NAME] = ir.StringAttr.get(name)
+    if resident:
+        i32 = ir.IntegerType.get_signless(32)
+        op.operation.attributes[RESIDENT] = ir.IntegerAttr.get(i32, resident)
     body = op.body.blocks[0] if len(op.body.blocks) else op.body.blocks.append()
     with ir.InsertionPoint(body):
         yield Threads(op, grid, block)

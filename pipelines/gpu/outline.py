@@ -18,7 +18,7 @@ from ...dialects.errors import InternalError
 from ..builders import symbol, walk
 from ..plan_memory import VIEWS
 from . import plan
-from .launch import NAME, SHARED, launch
+from .launch import NAME, RESIDENT, SHARED, launch
 from .nests import cloned
 from .plan import Argument, For, If, Kind, Launch, Step, While
 
@@ -267,6 +267,8 @@ def _function(
         function = func.FuncOp("kernel.new", ir.FunctionType.get(types, []))
         function.arg_attrs = ir.ArrayAttr.get([_promises(p) for p in parameters.values()])
         function.attributes[BLOCK] = ir.IntegerAttr.get(i64, threads)
+        if RESIDENT in op.operation.attributes:
+            function.attributes[RESIDENT] = op.operation.attributes[RESIDENT]
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
             known: dict[ir.Value, Any] = {}

@@ -25,6 +25,8 @@ from .tensor_cores import TensorCores
 
 #: Blocks that keep the machine busy, and terms that are worth a part of the sum.
 _BUSY, _PART = 132, 128
+#: Blocks on a multiprocessor: up to 128 registers a thread.
+_RESIDENT = 2
 
 #: Takes batch, row, column and the sum there.
 Store = Callable[[ir.Value, ir.Value, ir.Value, ir.Value], None]
@@ -119,7 +121,7 @@ class _Kernel:
             -(-self.n // tiling.columns),
         ]
         grid = counts[0] * counts[1] * counts[2] * counts[3]
-        with launch(self.name, grid, BLOCK) as t:
+        with launch(self.name, grid, BLOCK, resident=_RESIDENT) as t:
             part, batch, tile_row, tile_column = unravelled(t.block_id, counts)
             domain = self.product.nest.domain
             at = unravelled(batch, [domain[d] for d in self.product.batch])
@@ -168,18 +170,18 @@ class _Kernel:
                 start, arith.muli(arith.addi(s, index_constant(1)), index_constant(depth))
             )
             if late:
+                asynchronous.wait(0)
+                t.barrier()  # the slice is there, and nobody uses the one before any more
                 for side, first in sides:
                     side.copy(other, at, first, following, end)
                 asynchronous.commit()
-                asynchronous.wait(1)  # all but the slice that was just asked for
-                t.barrier()
                 sums = self.block.multiply(half, sums)
             else:
                 fetched = [side.load(at, first, following, end) for side, first in sides]
                 sums = self.block.multiply(half, sums)
                 for (side, _), values in zip(sides, fetched, strict=True):
                     side.keep(other, values)
-            t.barrier()
+                t.barrier()
             scf.YieldOp(sums)
         return list(loop.results)
 

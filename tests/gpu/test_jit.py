@@ -74,3 +74,30 @@ def test_targets_that_do_not_exist(tmp_path: Path) -> None:
         pullback.jit(lambda x: x, target="tpu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="target must be"):
         pullback.compile(lambda x: x, torch.ones(2), out=tmp_path, target="tpu")  # type: ignore[arg-type]
+
+
+def test_tf32_is_what_torch_was_told(driver: Driver) -> None:
+    x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    product = pullback.jit(lambda x: x @ x, target="cuda")
+    before = torch.get_float32_matmul_precision()
+    found = []
+    try:
+        for precision in ("highest", "high", "highest"):
+            torch.set_float32_matmul_precision(precision)
+            found.append(product(x))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert_close(found[0], x @ x)
+    assert 1e-4 < (found[1] - x @ x).abs().max() < 0.1
+    assert torch.equal(found[0], found[2])
+
+
+def test_tf32_of_compile(driver: Driver, tmp_path: Path) -> None:
+    def product(x: torch.Tensor) -> torch.Tensor:
+        return x @ x
+
+    x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    rounded = pullback.compile(product, x, out=tmp_path, target="cuda", tf32=True)
+    assert 1e-4 < (rounded(x) - x @ x).abs().max() < 0.1
+    with pytest.raises(ValueError, match="tf32"):
+        pullback.compile(product, x, out=tmp_path, tf32=True)

@@ -30,12 +30,16 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor], int]] = {
     "everything": (lambda x: x.sum(), [normal(20, 3000)], 9),
     "transpose": (lambda x: x.T.exp(), [normal(70, 65)], 4),
     "product": (lambda x, y: x @ y, [normal(40, 50), normal(50, 36, seed=1)], 3),
+    "halves": (lambda x, y: x @ y, [normal(40, 640).half(), normal(640, 48, seed=1).half()], 15),
     "sort": (lambda x: torch.sort(x)[0], [normal(100)], 4),
 }
 
 _BARRIER = re.compile(r"^\s*(?:bar\.sync|barrier\.sync)[^;]*;\n", re.MULTILINE)
 _SHUFFLE = re.compile(r"(shfl\.sync\.bfly\.b32 [^;]*?, )(\d+)(, 31, -1;)")
 _BOUND = re.compile(r"(setp\.(?:gt|ge|lt|le)\.[us]\d+ \s*%p\d+, %\w+, )(\d+)(;)")
+_WAIT = re.compile(r"^\s*cp\.async\.wait_group\s+(\d+);\n", re.MULTILINE)
+_COPY = re.compile(r"(cp\.async\.c[ag]\.shared\.global[^;]*?, )(\d+)(, %r\d+;)")
+_FRAGMENT = re.compile(r"ldmatrix\.sync\.aligned\.m8n8\.x\d(\.trans)?")
 _STORE = re.compile(r"(st\.global\.\w+(?:\.\w+)? \s*\[%rd\d+)(\])")
 
 
@@ -49,6 +53,15 @@ def mutants(ptx: str) -> Iterator[tuple[str, str]]:
             ("mask", f"{found[1]}{found[2]}, 31, 65534;"),
         ):
             yield f"{what} of shuffle {number}", ptx[: found.start()] + new + ptx[found.end() :]
+    for number, found in enumerate(_WAIT.finditer(ptx)):
+        new = found[0].replace(found[1], str(int(found[1]) + 1))
+        yield f"wait {number} for less", ptx[: found.start()] + new + ptx[found.end() :]
+    for number, found in enumerate(_FRAGMENT.finditer(ptx)):
+        new = found[0].removesuffix(".trans") if found[1] else found[0] + ".trans"
+        yield f"fragment {number} turned", ptx[: found.start()] + new + ptx[found.end() :]
+    for number, found in enumerate(_COPY.finditer(ptx)):
+        new = f"{found[1]}{found[2]}, 8;"  # the rest is filled with zeros
+        yield f"copy {number} cut", ptx[: found.start()] + new + ptx[found.end() :]
     for number, found in enumerate(_STORE.finditer(ptx)):
         new = f"{found[1]}+4{found[2]}"
         yield f"store {number} moved", ptx[: found.start()] + new + ptx[found.end() :]

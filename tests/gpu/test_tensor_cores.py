@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pullback.pipelines.gpu import ptxas
 from pullback.pipelines.gpu.pipeline import Options
 
 from .device import Device, device
@@ -133,3 +134,15 @@ def test_mixed_types_are_not_by_cores() -> None:
     found = device(lambda x, y: x.float() @ y.float(), x, y)
     result = from_numpy(found([to_numpy(x), to_numpy(y)])[0], torch.float32)
     torch.testing.assert_close(result.double(), x.double() @ y.double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(ptxas.find() is None, reason="ptxas is not installed")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [100, 512, 1000, 4096])
+def test_no_register_lies_on_the_stack(size: int, kind: str) -> None:
+    x = torch.zeros(size, size, dtype=KINDS[kind], device="meta")
+    found = device(lambda x, y: torch.tanh(x @ y), x, x, options=Options(tf32=True))
+    for architecture in ptxas.ARCHITECTURES:
+        [figures] = ptxas.assemble(found.compilation.ptx, architecture).figures.values()
+        assert figures.spilled == 0
+        assert figures.registers <= 128

@@ -108,6 +108,8 @@ def test_a_library_for_gpus(tmp_path: Path) -> None:
     for figures in kernel["machine_code"].values():
         assert figures["spilled_bytes"] == 0 < figures["occupancy"]
     assert "device memory" in (tmp_path / "wave.h").read_text()
+    rounded = cli("compile", f"{EXAMPLE}:wave", "--arg", "x=f32[8]", "--tf32", "-o", tmp_path)
+    assert rounded.returncode and "tf32 is for the target cuda" in rounded.stderr
     refused = cli("show", f"{EXAMPLE}:wave", *options, "--stage", "asm")
     assert refused.returncode == 2 and "is not one of" in refused.stderr
 
