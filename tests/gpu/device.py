@@ -1,13 +1,15 @@
 """GPU programs run without a GPU: their plan, step by step, and their kernels on the interpreter.
 
-Nothing here is shared with the runtime; test_library.py runs the same through the C entry.
+Nothing here is shared with the runtime; test_library.py runs the same through the C entry. What
+runs the kernels is a `Machine`: the interpreter here, fibers in fibers/.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pullback.pipelines.gpu import pipeline
@@ -27,27 +29,64 @@ DTYPES = {
 }  # fmt: skip
 
 
-class Device:
-    """One compiled function. `counters` has (kernel, counters) of each launch of the last call."""
+class Room(Protocol):
+    """Device memory of one call, as the host uses it."""
 
-    def __init__(self, compilation: pipeline.Compilation, arena: int = 1 << 26) -> None:
+    def allocate(self, size: int) -> int: ...
+    def read(self, address: int, size: int) -> Array: ...
+    def write(self, address: int, data: Array) -> None: ...
+
+
+class Machine(ABC):
+    """One compiled function, and what its plan leaves open: memory, and who runs kernels."""
+
+    def __init__(self, compilation: pipeline.Compilation, arena: int) -> None:
         assert compilation.plan is not None
         self.compilation, self.plan = compilation, compilation.plan
-        self.program = Program(compilation.ptx)
         self.arena = arena
-        self.counters: list[tuple[str, Counters]] = []
+
+    @abstractmethod
+    def memory(self) -> Room:
+        """Fresh memory for a call."""
+
+    @abstractmethod
+    def launch(self, step: Launch, values: Sequence[int], memory: Any) -> None:
+        """Runs one kernel; `values` are what its parameters are."""
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         call = _Call(self, arrays)
         call.run(self.plan.steps)
-        self.counters = call.counters
         return call.outputs()
 
 
+class Device(Machine):
+    """The interpreter. `counters` has (kernel, counters) of each launch of the last call."""
+
+    def __init__(self, compilation: pipeline.Compilation, arena: int = 1 << 26) -> None:
+        super().__init__(compilation, arena)
+        self.program = Program(compilation.ptx)
+        self.counters: list[tuple[str, Counters]] = []
+
+    def memory(self) -> Memory:
+        return Memory(np.zeros(self.arena, np.uint8))
+
+    def launch(self, step: Launch, values: Sequence[int], memory: Memory) -> None:
+        name = self.plan.kernels[step.kernel]
+        given = [value.to_bytes(8, "little") for value in values]
+        found = launch(
+            self.program, name, step.grid, step.block, given, step.shared_bytes, memory
+        )
+        self.counters.append((name, found))
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        self.counters = []
+        return super().__call__(arrays)
+
+
 class _Call:
-    def __init__(self, device: Device, arrays: Sequence[Array]) -> None:
+    def __init__(self, device: Machine, arrays: Sequence[Array]) -> None:
         self.device = device
-        self.memory = Memory(np.zeros(device.arena, np.uint8))
+        self.memory = device.memory()
         self.inputs = [self._upload(np.ascontiguousarray(array)) for array in arrays]
         interface = device.compilation.interface
         self.results = [self.memory.allocate(max(s.bytes, 1)) for s in interface.outputs]
@@ -55,7 +94,6 @@ class _Call:
         if device.plan.has_status:
             self.memory.write(self.workspace, np.zeros(4, np.uint8))
         self.variables: dict[int, int] = {}
-        self.counters: list[tuple[str, Counters]] = []
 
     def _upload(self, array: Array) -> int:
         address = self.memory.allocate(max(array.nbytes, 1))
@@ -74,7 +112,8 @@ class _Call:
         for step in steps:
             match step:
                 case Launch():
-                    self._launch(step)
+                    values = [self._value(a) for a in step.arguments]
+                    self.device.launch(step, values, self.memory)
                 case For(variable, count, body):
                     for n in range(count):
                         self.variables[variable] = n
@@ -90,13 +129,6 @@ class _Call:
                         rounds += 1
                 case Zero(place, count):
                     self.memory.write(self._value(place), np.zeros(count, np.uint8))
-
-    def _launch(self, step: Launch) -> None:
-        name = self.device.plan.kernels[step.kernel]
-        values = [self._value(a).to_bytes(8, "little") for a in step.arguments]
-        program, size = self.device.program, step.shared_bytes
-        found = launch(program, name, step.grid, step.block, values, size, self.memory)
-        self.counters.append((name, found))
 
     def _truth(self, place: Argument) -> bool:
         return bool(self.memory.read(self._value(place), 1)[0])
