@@ -207,9 +207,7 @@ class Code:
     _ASSEMBLY, _OBJECT = 0, 1
     _LEVEL_AGGRESSIVE, _RELOCATION_PIC, _CODE_MODEL_DEFAULT = 3, 2, 0
 
-    def __init__(
-        self, text: str | bytes, target: Target, inlinable: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, text: str | bytes, target: Target, inlinable: Sequence[str] = ()) -> None:
         """Of LLVM IR or of bitcode.
 
         `inlinable`: functions that may be inlined once loops are vectorised.

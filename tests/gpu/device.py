@@ -73,9 +73,7 @@ class Device(Machine):
     def launch(self, step: Launch, values: Sequence[int], memory: Memory) -> None:
         name = self.plan.kernels[step.kernel]
         given = [value.to_bytes(8, "little") for value in values]
-        found = launch(
-            self.program, name, step.grid, step.block, given, step.shared_bytes, memory
-        )
+        found = launch(self.program, name, step.grid, step.block, given, step.shared_bytes, memory)
         self.counters.append((name, found))
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:

@@ -1,4 +1,7 @@
-"""Kernels against the definitions of the ops: every op, its derivatives and its batched forms."""
+"""Kernels against the definitions of the ops: every op, its derivatives and its batched forms.
+
+Where fibers can run, the interpreter's results are theirs too, bit by bit.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import pytest
 
 from ..numeric.compiled import against_interpreter
 from ..op_samples import SAMPLES
-from .device import compiled
+from . import device
+from .fibers import compare, machine
 
 
 @pytest.mark.parametrize("op", SAMPLES)
 def test_kernels_compute_the_op(op: str, tmp_path: Path) -> None:
-    against_interpreter(op, tmp_path, compiled)
+    both = compare if machine.available() else device
+    against_interpreter(op, tmp_path, both.compiled)

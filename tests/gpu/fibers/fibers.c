@@ -5,6 +5,8 @@
  * intrinsics.py makes the calls; machine.py calls fibers_run. For x86-64.
  */
 
+#include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +14,9 @@
 
 enum { MOST_THREADS = 1024, WARP = 32, STACK = 256 << 10, PAGE = 4096 };
 enum { READY, DONE, AT_BARRIER, IN_WARP };
-enum { SHUFFLE, LDMATRIX, MMA };
+enum { SHUFFLE, BALLOT, LDMATRIX, MMA };
 /* What fibers_run returns. */
-enum { FINE, BARRIER_NOT_REACHED, LANES_ABSENT, NO_MEMORY };
+enum { FINE, BARRIER_NOT_REACHED, LANES_ABSENT, NO_MEMORY, FAULT };
 /* Bits of its last argument: last threads first; asynchronous copies at once, not at the wait. */
 enum { BACKWARDS = 1, EARLY = 2 };
 
@@ -49,6 +51,7 @@ static char *stacks;
 static const Kernel *kernel;
 static uint32_t block[3], grid[3], block_id[3];
 static int flags;
+static sigjmp_buf faulted;
 
 void fibers_switch(void **save, void *load);
 __asm__(
@@ -165,6 +168,10 @@ void fibers_shuffle(void *result, const uint64_t *args, int mode, int second) {
   together(SHUFFLE, (uint32_t)args[0], result, args, mode, second);
 }
 
+void fibers_ballot(void *result, const uint64_t *args, int first, int second) {
+  together(BALLOT, (uint32_t)args[0], result, args, first, second);
+}
+
 void fibers_ldmatrix(void *result, const uint64_t *args, int count, int transposed) {
   together(LDMATRIX, 0xFFFFFFFF, result, args, count, transposed);
 }
@@ -193,6 +200,14 @@ static int shuffle(Fiber *warp, uint32_t lanes) {
   for (int lane = 0; lane < WARP; lane++)
     if (lanes >> lane & 1) *(uint32_t *)warp[lane].result = values[lane];
   return FINE;
+}
+
+static void ballot(Fiber *warp, uint32_t lanes) {
+  uint32_t votes = 0;
+  for (int lane = 0; lane < WARP; lane++)
+    if (lanes >> lane & 1) votes |= (uint32_t)(warp[lane].args[1] & 1) << lane;
+  for (int lane = 0; lane < WARP; lane++)
+    if (lanes >> lane & 1) *(uint32_t *)warp[lane].result = votes;
 }
 
 static void ldmatrix(Fiber *warp) {
@@ -287,6 +302,7 @@ static int meet(Fiber *warp, uint32_t count, int *moved) {
     int problem = FINE;
     switch (first->what) {
       case SHUFFLE: problem = shuffle(warp, lanes); break;
+      case BALLOT: ballot(warp, lanes); break;
       case LDMATRIX: ldmatrix(warp); break;
       case MMA: mma(warp); break;
     }
@@ -328,6 +344,24 @@ static int run_block(uint32_t threads) {
   }
 }
 
+static int run_grid(uint32_t threads) {
+  for (block_id[2] = 0; block_id[2] < grid[2]; block_id[2]++)
+    for (block_id[1] = 0; block_id[1] < grid[1]; block_id[1]++)
+      for (block_id[0] = 0; block_id[0] < grid[0]; block_id[0]++) {
+        int problem = run_block(threads);
+        if (problem) return problem;
+      }
+  return FINE;
+}
+
+/* A wrong address ends the launch, not the process. */
+static char handler_stack[64 << 10];
+
+static void fault(int signal) {
+  (void)signal;
+  siglongjmp(faulted, 1);
+}
+
 /* A kernel over the whole grid; `values` are its arguments, 8 bytes each. */
 int fibers_run(const Kernel *of, const uint32_t *grid_size, const uint32_t *block_size,
                void **values, int with) {
@@ -343,11 +377,14 @@ int fibers_run(const Kernel *of, const uint32_t *grid_size, const uint32_t *bloc
   kernel = of, arguments = values, flags = with;
   memcpy(grid, grid_size, sizeof grid);
   memcpy(block, block_size, sizeof block);
-  for (block_id[2] = 0; block_id[2] < grid[2]; block_id[2]++)
-    for (block_id[1] = 0; block_id[1] < grid[1]; block_id[1]++)
-      for (block_id[0] = 0; block_id[0] < grid[0]; block_id[0]++) {
-        int problem = run_block(threads);
-        if (problem) return problem;
-      }
-  return FINE;
+  struct sigaction action = {.sa_handler = fault, .sa_flags = SA_ONSTACK}, usual[2];
+  stack_t own = {.ss_sp = handler_stack, .ss_size = sizeof handler_stack}, before;
+  sigaltstack(&own, &before);
+  sigaction(SIGSEGV, &action, &usual[0]);
+  sigaction(SIGBUS, &action, &usual[1]);
+  int problem = sigsetjmp(faulted, 1) ? FAULT : run_grid(threads);
+  sigaction(SIGSEGV, &usual[0], 0);
+  sigaction(SIGBUS, &usual[1], 0);
+  sigaltstack(&before, 0);
+  return problem;
 }

@@ -31,6 +31,7 @@ _TABLE: list[tuple[str, Callable[[re.Match[str]], _Call]]] = [
         rf"shfl\.sync\.({'|'.join(_SHUFFLES)})\.(?:i32|f32)",
         lambda m: ("fibers_shuffle", _SHUFFLES.index(m[1]), 0),
     ),
+    (r"vote\.ballot\.sync", lambda _: ("fibers_ballot", 0, 0)),
     (
         r"cp\.async\.c[ag]\.shared\.global\.(4|8|16)(\.s)?",
         lambda m: ("fibers_copy", int(m[1]), int(m[2] is not None)),

@@ -10,7 +10,6 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pullback.pipelines import llvm
@@ -19,11 +18,17 @@ from pullback.pipelines.gpu.plan import Launch
 
 from ..device import Machine
 from ..driver import compiler
-from .retarget import bitcode, readable, retargeted
+from .retarget import retargeted
 
 _SOURCE = Path(__file__).with_name("fibers.c")
 _GUARD, _UNWRITTEN = 256, 0xFF
-_PROBLEMS = ["", "not all threads reach a barrier", "a warp's lanes are absent", "no memory"]
+_PROBLEMS = [
+    "",
+    "not all threads reach a barrier",
+    "a warp's lanes are absent",
+    "no memory",
+    "an address that nothing lies at",
+]
 #: Threads in order and copies as late as can be; last threads first and copies at once.
 IN_ORDER, BACKWARDS = 0, 3
 
@@ -81,9 +86,7 @@ class Fibers(Machine):
     `flags`: IN_ORDER or BACKWARDS; a result must be the same.
     """
 
-    def __init__(
-        self, compilation: pipeline.Compilation, text: str, arena: int = 1 << 24
-    ) -> None:
+    def __init__(self, compilation: pipeline.Compilation, text: str, arena: int = 1 << 24) -> None:
         super().__init__(compilation, arena)
         self._library = _linked(retargeted(text))
         weakref.finalize(self, _ctypes.dlclose, self._library._handle)
@@ -106,20 +109,6 @@ class Fibers(Machine):
         if problem:
             raise Problem(f"{name}: {_PROBLEMS[problem]}")
         memory.check()
-
-
-class Watch:
-    """Keeps the bitcode of a compile: pass it to `pipeline.compiled` as `watch`."""
-
-    def __init__(self) -> None:
-        self.code = b""
-
-    def __call__(self, stage: str, state: Any) -> None:
-        if stage == "nvvm":
-            self.code = bitcode(state.module)
-
-    def text(self) -> str:
-        return readable(self.code)
 
 
 @functools.cache

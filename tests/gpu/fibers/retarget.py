@@ -8,6 +8,7 @@ where that section begins and ends.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from mlir import ir
 from mlir.dialects import gpu
@@ -26,14 +27,13 @@ _SHARED = re.compile(
 
 def bitcode(module: ir.Module) -> bytes:
     """Of a module after stage `nvvm`, optimised as for PTX; the module stays as it is."""
-    copy = module.operation.clone()
-    assert isinstance(copy, ir.OpView)
     with module.context:
-        own = ir.Module.parse(str(copy))
+        own = ir.Module.parse(str(module))
         run_passes(own, "gpu-module-to-binary{format=llvm}")
         [binary] = [op for op in own.body.operations if op.operation.name == "gpu.binary"]
         [found] = ir.ArrayAttr(binary.attributes["objects"])
-        return gpu.ObjectAttr(found).object
+        bindings: Any = gpu
+        return bindings.ObjectAttr(found).object
 
 
 def readable(code: bytes) -> str:
@@ -55,7 +55,7 @@ def retargeted(text: str) -> str:
     text = text.replace("addrspacecast", "bitcast")
     text = re.sub(r" addrspace\(\d+\)", "", text)
     text = re.sub(r"(@llvm\.mem\w+)((?:\.p\d)+)", lambda m: m[1] + re.sub(r"\d", "0", m[2]), text)
-    records = [_record(*found.group(1, 2), set(users.values())) for found in _KERNEL.finditer(text)]
+    records = [_record(found[1], found[2], set(users.values())) for found in _KERNEL.finditer(text)]
     text = _KERNEL.sub(r"define internal void @\1(\2)\3{", text)
     return "\n".join([replaced(text), *records])
 
