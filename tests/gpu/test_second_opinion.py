@@ -133,9 +133,11 @@ def test_kernels(name: str, dtype: torch.dtype) -> None:
     opinions(function, arguments)(arrays(arguments))
 
 
-#: A kernel, and how many of its mistakes there must be places for. (Two orders do not show each
-#: race: some steps of a sort may change places. The interpreter looks for races as such.)
-MISTAKES = {"product": 3, "softmax": 20, "columns": 3, "everything": 6, "transpose": 1}
+#: A kernel, and how many of its mistakes there must be places for. (Two orders need not show each
+#: race: the interpreter looks for races as such.)
+MISTAKES = {
+    "product": 2, "softmax": 20, "columns": 3, "everything": 6, "transpose": 1, "sort": 2, "scan": 3
+}  # fmt: skip
 _BARRIER = re.compile(r"^.*call void @llvm\.nvvm\.barrier.*\n", re.MULTILINE)
 _WAIT = re.compile(r"^.*call void @llvm\.nvvm\.cp\.async\.wait.*\n", re.MULTILINE)
 _SHUFFLE = re.compile(r"(@llvm\.nvvm\.shfl\.sync\.bfly\.i32\(i32 -1, i32 %\w+, i32 )(\d+)")
