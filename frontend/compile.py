@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten
 
 from ..dialects.errors import CaptureError
 from ..pipelines.artifact import Interface, Params, TensorSpec
-from ..pipelines.targets import Target, pipeline
+from ..pipelines.targets import Target, options, pipeline
 from ..runtime import Function, load
 from . import pytree, reach
 from .api import Transformed
@@ -28,7 +28,7 @@ from .graph import Value, dtype_name
 from .imported import Imported, callable_of
 from .importer import import_graph
 from .location import of_function
-from .precision import options
+from .precision import tf32_wanted
 from .state import graph_name
 from .trace import Traced, argument_names, is_tensor, names_of_tensors, positional_names, trace
 
@@ -72,7 +72,7 @@ def compile(
     whether its products of f32 may round their factors to TF32 (10 bits of mantissa), for tensor
     cores; None: what ``torch.set_float32_matmul_precision`` says. ValueError: ``tf32`` for a CPU.
     """
-    chosen, how = pipeline(target), options(target, tf32)
+    chosen, how = pipeline(target), options(target, tf32_wanted(target, tf32))
     lowered = lower(fn, args, kwargs or {}, name=name, params=params)
     directory = Path(out)
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,8 @@
-"""How a target is to compile, as far as torch was told: TF32 for products of f32 on GPUs."""
+"""What torch was told about the precision of products of f32 on GPUs."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-
-from ..pipelines.targets import Target, pipeline
 
 
 def tf32_allowed() -> bool:
@@ -14,11 +10,6 @@ def tf32_allowed() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
-def options(target: Target, tf32: bool | None = None) -> Any:
-    """The options of the target's pipeline. ValueError: no such target, or TF32 on a CPU."""
-    chosen = pipeline(target)
-    if target == "cuda":
-        return chosen.Options(tf32=tf32_allowed() if tf32 is None else tf32)
-    if tf32:
-        raise ValueError("tf32 is for the target cuda")
-    return chosen.Options()
+def tf32_wanted(target: str, asked: bool | None = None) -> bool:
+    """Whether to compile for TF32: as ``asked``; None: what torch was told, where it applies."""
+    return target == "cuda" and tf32_allowed() if asked is None else asked

@@ -19,13 +19,14 @@ from mlir import ir
 from ..dialects.pb.types import shape
 from ..pipelines import cache
 from ..pipelines.artifact import Interface, TensorSpec
-from ..pipelines.targets import Target
+from ..pipelines.targets import Target, options
 from ..runtime import ArtifactError, Function, load
 from ..runtime.arrays import to_numpy, to_torch
-from . import autograd, precision, split
+from . import autograd, split
 from .aten.emitter import dtype_of_type
 from .graph import Graph, Node, Value, Vjp, dtype_name
 from .importer import import_graph
+from .precision import tf32_wanted
 
 
 def machine_code(
@@ -70,7 +71,9 @@ class Compiled:
     ) -> None:
         self._module, self._source = module, source
         self.target: Target = target
-        self._how = precision.options(target)  # as torch is set now, not at the first call
+        self._how = options(
+            target, tf32_wanted(target)
+        )  # as torch is set now, not at the first call
         self._lock = threading.RLock()  # two threads may come first; a module serves once
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 Target = Literal["cpu", "cuda"]
 
@@ -19,3 +19,13 @@ def pipeline(target: str) -> ModuleType:
 
         return gpu
     raise ValueError(f"target must be 'cpu' or 'cuda', got {target!r}")
+
+
+def options(target: str, tf32: bool = False) -> Any:
+    """How a target's pipeline is to compile. ValueError: no such target, or TF32 on a CPU."""
+    chosen = pipeline(target)
+    if target == "cuda":
+        return chosen.Options(tf32=tf32)
+    if tf32:
+        raise ValueError("tf32 is for the target cuda")
+    return chosen.Options()

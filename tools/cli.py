@@ -134,7 +134,7 @@ def compile(
     if not isolation.in_child():
         raise typer.Exit(isolation.run_again(__spec__.name))
     with progress("importing torch and MLIR") as say:
-        from ..frontend.precision import options
+        from ..frontend.precision import tf32_wanted
         from ..pipelines import targets
 
         lowered = lower(function, transform, arg, example, name, params, say)
@@ -147,7 +147,11 @@ def compile(
         module = lowered.module()
         with module.context:
             path = targets.pipeline(target).build(
-                module, lowered.interface, out, options(target, tf32 or None), watch
+                module,
+                lowered.interface,
+                out,
+                targets.options(target, tf32_wanted(target, tf32 or None)),
+                watch,
             )
     size = path.stat().st_size
     print(f"{path} ({size / 1024:.1f} KB), {path.with_suffix('.h')}", file=sys.stderr)
@@ -247,12 +251,15 @@ def stage_text(lowered: Any, stage: str, target: Target, tf32: bool) -> str:
     module = lowered.module()
     if stage == "pb":
         return str(module)
-    from ..frontend.precision import options
+    from ..frontend.precision import tf32_wanted
     from ..pipelines import targets
 
     with module.context:
         return targets.pipeline(target).show(
-            module, lowered.interface, stage, options(target, tf32 or None)
+            module,
+            lowered.interface,
+            stage,
+            targets.options(target, tf32_wanted(target, tf32 or None)),
         )
 
 
