@@ -36,7 +36,7 @@ def run(module: ir.Module, tf32: bool = False) -> None:
         run_passes(module, _GENERAL)
         compute_in_place(block)
         if tf32:
-            walk(main.operation, _allow_tf32)
+            walk(main, _allow_tf32)
         _convert(block)
         _erase_unused(block)
 

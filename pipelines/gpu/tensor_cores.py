@@ -142,7 +142,7 @@ class TensorCores:
             pair = ir.VectorType.get([2], ir.F16Type.get())
             a, b = ([llvm.bitcast(pair, word) for word in words] for words in (a, b))
         f32 = ir.F32Type.get()
-        result = llvm.StructType.get_literal([f32] * 4)
+        result = ir.Type.parse("!llvm.struct<(f32, f32, f32, f32)>")
         kind = ir.Attribute.parse(f"#nvvm.mma_type<{self.kind}>")
         shape = ir.Attribute.parse(f"#nvvm.shape<m = {_ROWS}, n = {_COLUMNS}, k = {self.step}>")
         row, col = (ir.Attribute.parse(f"#nvvm.mma_layout<{name}>") for name in ("row", "col"))
@@ -159,7 +159,7 @@ def _plus(x: ir.Value, amount: int) -> ir.Value:
 def _ldmatrix(pointer: ir.Value, count: int, layout: str) -> Values:
     """This lane's words of `count` matrices of 8 x 8 elements of 16 bits."""
     i32 = ir.IntegerType.get_signless(32)
-    result = llvm.StructType.get_literal([i32] * count)
+    result = ir.Type.parse(f"!llvm.struct<({', '.join(['i32'] * count)})>")
     found = nvvm.LdMatrixOp(
         result,
         pointer,
