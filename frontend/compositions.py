@@ -88,12 +88,56 @@ def narrow(x: torch.Tensor, dim: int, start: torch.Tensor, length: int) -> torch
     return x.index_select(dim, start.reshape(()) + torch.arange(length))
 
 
+def kron(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Of any strides; torch's makes a view of the product, which is not always one."""
+    rank = max(x.dim(), y.dim())
+    x, y = (t.reshape((*(1,) * (rank - t.dim()), *t.shape)) for t in (x, y))
+    rows = x.reshape([size for n in x.shape for size in (n, 1)])
+    columns = y.reshape([size for n in y.shape for size in (1, n)])
+    return (rows * columns).reshape([a * b for a, b in zip(x.shape, y.shape, strict=True)])
+
+
+def nll_loss(x: torch.Tensor, target: torch.Tensor, *rest: Any) -> Any:
+    """A single sample's target may have one element; torch's shape function forgets it."""
+    if x.dim() == 1 and target.shape == (1,):
+        return aten.nll_loss_forward(x, target.reshape(()), *rest)
+    return NotImplemented
+
+
+def written(part: Any, put: Any) -> Callable[..., torch.Tensor]:
+    """``put(x, source)`` in the dtype of x; the source must be as large as ``part(x)``."""
+
+    def scatter(x: torch.Tensor, source: torch.Tensor, *where: Any, **more: Any) -> torch.Tensor:
+        sizes = part(x, *where, **more).shape
+        if source.shape != sizes:
+            raise RuntimeError(
+                "expected src to have a size equal to the slice of self. "
+                f"src size = {list(source.shape)}, slice size = {list(sizes)}"
+            )
+        same = source.dtype is x.dtype
+        return NotImplemented if same else put(x, source.to(x.dtype), *where, **more)
+
+    return scatter
+
+
+#: By the Python function that it stands for.
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    torch.kron: kron,
+    torch.Tensor.kron: kron,
+    **losses.FUNCTIONS,
+}
+
 COMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.batch_norm.default: batch_norm,
     aten.bincount.default: bincount,
     aten.combinations.default: combinations,
     aten.fill_diagonal_.default: fill_diagonal_,
     aten.narrow.Tensor: narrow,
+    aten.nll_loss_forward.default: nll_loss,
+    aten.select_scatter.default: written(torch.select, aten.select_scatter),
+    aten.slice_scatter.default: written(aten.slice, aten.slice_scatter),
+    aten.diagonal_scatter.default: written(torch.diagonal, aten.diagonal_scatter),
+    aten.as_strided_scatter.default: written(torch.as_strided, aten.as_strided_scatter),
     **losses.COMPOSITIONS,
     **recurrences.COMPOSITIONS,
     **statistics.COMPOSITIONS,

@@ -12,7 +12,7 @@ import torch
 from torch._C._functorch import peek_interpreter_stack
 from torch.overrides import TorchFunctionMode
 
-from . import losses, subscript
+from . import compositions, subscript
 
 if TYPE_CHECKING:
     from .capture import Recorder
@@ -207,8 +207,8 @@ class Functions(TorchFunctionMode):
         reason = _FUNCTIONS.get(func)
         if reason is not None:
             raise self.recorder.error(*reason)
-        if func in losses.FUNCTIONS:
-            return losses.FUNCTIONS[func](*args, **(kwargs or {}))
+        if func in compositions.FUNCTIONS:
+            return compositions.FUNCTIONS[func](*args, **(kwargs or {}))
         if func in _MAKERS and _holds_tensors(args[:1]):
             raise self.recorder.error(*_OF_TENSORS)
         if func in _SUBSCRIPTS and subscript.has_number_tensors(args[1], self.known):

@@ -115,13 +115,14 @@ def fmax(sign: str) -> Any:
 
 
 def heaviside(e: Emitter, x: Operand, y: Operand) -> ir.Value:
+    """At zero it is y, and so is its derivative there; torch has none."""
     x, y = e.operands(x, y)
     zero = e.like(x, 0)
     step = e.convert(e.b.compare("gt", x, zero), e.out.dtype)
     step = e.b.select(e.b.compare("eq", x, zero), y, step)
     if not e.out.dtype.is_floating_point:
         return step
-    return e.b.stop_gradient(e.b.select(e.b.compare("ne", x, x), x, step))
+    return e.b.select(e.b.compare("ne", x, x), e.b.stop_gradient(x), step)
 
 
 def clamp(e: Emitter, x: ir.Value, low: Operand = None, high: Operand = None) -> ir.Value:

@@ -141,6 +141,8 @@ def variance(
     number = count([shape(x)[d] for d in dims])
     freedom = max(number - (1 if correction is None else correction), 0)
     squares = e.b.reduce_sum(e.b.mul(difference, difference), dims)
+    if not number:  # NaN, of nothing
+        squares = e.b.stop_gradient(squares)
     return e.b.reshape(e.b.div(squares, e.like(squares, freedom)), e.out.shape)
 
 

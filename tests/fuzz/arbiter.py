@@ -24,6 +24,7 @@ STENCIL = ((1, 8), (-1, -8), (2, -1), (-2, 1))  # of fourth order, over 12 steps
 EVALUATIONS = 60_000  # of a function in a nest, at most
 FEWER = 8_000  # for what differs from nothing
 NEARER = 0.1  # of the difference between the two: who is so near to the truth is right
+AGREED = 0.01  # of it: so near must the differences of two steps be
 POINTS = 3
 SURE, COARSE = 1e-5, 2e-3  # of the scale: differences agree; a result agrees with them
 
@@ -223,7 +224,7 @@ def vote(
     where = differs(ours, torchs)
     a, b, t, s = (x.double()[where] for x in (ours, torchs, truth, again))
     apart = (a - b).abs().nan_to_num(torch.inf).clamp(max=t.abs() + 1)
-    sure = ((t - s).abs() <= NEARER * apart) & t.isfinite()
+    sure = ((t - s).abs() <= AGREED * apart) & t.isfinite()
     near = [~differs(x, truth)[where] for x in (ours, torchs)]
     good = [((x - t).abs() <= NEARER * apart) | n for x, n in zip((a, b), near, strict=True)]
     text = "differences give {:.7g} and {:.7g}, pullback {:.9g}, torch.func {:.9g}"

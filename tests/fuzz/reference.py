@@ -24,9 +24,25 @@ class Reference:
         return getattr(torch.func, name)
 
     @staticmethod
+    def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+        """Tangents of the dtype of what they belong to: torch's are wider at times."""
+        out, out_dot = torch.func.jvp(f, primals, tangents)
+        return out, tree_map(lambda o, t: t.to(o.dtype), out, out_dot)
+
+    @staticmethod
+    def jacfwd(f: Function, argnums: Any = 0) -> Function:
+        """As ``jvp``."""
+
+        def run(*primals: torch.Tensor) -> Any:
+            narrow = lambda o, jac: tree_map(lambda t: t.to(o.dtype), jac)  # noqa: E731
+            return tree_map(narrow, f(*primals), torch.func.jacfwd(f, argnums)(*primals))
+
+        return run
+
+    @staticmethod
     def linearize(f: Function, *primals: torch.Tensor) -> tuple[Any, Function]:
         """torch.func's own forgets derivatives of what it has folded to constants."""
-        return f(*primals), lambda *tangents: torch.func.jvp(f, primals, tangents)[1]
+        return f(*primals), lambda *tangents: Reference.jvp(f, primals, tangents)[1]
 
     @staticmethod
     def cond(pred: torch.Tensor, on_true: Function, on_false: Function, *operands: Any) -> Any:
@@ -76,6 +92,15 @@ def _layer_norm(x: torch.Tensor, shape: Any, *rest: Any) -> torch.Tensor:
     return centred / torch.sqrt(centred.square().mean(dims, keepdim=True) + 1e-5)
 
 
+def _instance_norm(x: torch.Tensor) -> torch.Tensor:
+    return _layer_norm(x, x.shape[2:])
+
+
+def _group_norm(x: torch.Tensor, groups: int) -> torch.Tensor:
+    flat = x.reshape(len(x), groups, -1)
+    return _layer_norm(flat, flat.shape[2:]).reshape(x.shape)
+
+
 def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.log(torch.cumsum(torch.exp(x), dim))
 
@@ -89,9 +114,11 @@ class Definition(Reference):
     @staticmethod
     @contextlib.contextmanager
     def functions() -> Iterator[None]:
-        """Functions whose second derivatives torch has wrong, by their definitions meanwhile."""
+        """Functions whose higher derivatives torch has wrong, by their definitions meanwhile."""
         patches = [
             mock.patch.object(torch.nn.functional, "layer_norm", _layer_norm),
+            mock.patch.object(torch.nn.functional, "instance_norm", _instance_norm),
+            mock.patch.object(torch.nn.functional, "group_norm", _group_norm),
             mock.patch.object(torch, "logcumsumexp", _logcumsumexp),
         ]
         with contextlib.ExitStack() as stack:

@@ -72,12 +72,41 @@ def scalar_softmax(api: Any) -> Any:
     return getattr(api, "jit", lambda f: f)(api.grad(f))(torch.tensor(0.5))
 
 
-PROGRAMS = [passed_on, swapped, no_indices, no_channels, nothing_to_look_up, scalar_softmax]
+def put_in_its_dtype(api: Any) -> Any:
+    """The source of a *_scatter is converted, as by copy_."""
+
+    def f(x: torch.Tensor) -> Any:
+        part, square = x.float(), torch.outer(x, x)
+        return (
+            x.select_scatter(part[1], 0, 0),
+            x.slice_scatter(part[:2], 0, 0, 2),
+            torch.diagonal_scatter(square, part),
+            torch.as_strided_scatter(square, part, (3,), (2,)),
+        )
+
+    return getattr(api, "jit", lambda f: f)(f)(X), api.jvp(f, (X,), (X,))
 
 
+def variance_of_nothing(api: Any) -> Any:
+    x = torch.zeros(0, 3)
+    return api.jvp(lambda x: x.var(0), (x,), (x,))
+
+
+def single_target(api: Any) -> Any:
+    loss = torch.nn.functional.cross_entropy
+    return getattr(api, "jit", lambda f: f)(loss)(X, torch.tensor([1]))
+
+
+PROGRAMS = [
+    *(passed_on, swapped, no_indices, no_channels, nothing_to_look_up, scalar_softmax),
+    *(put_in_its_dtype, variance_of_nothing, single_target),
+]
+
+
+@pytest.mark.filterwarnings("ignore:var")
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_found(program: Any) -> None:
-    torch.testing.assert_close(program(pullback), program(REFERENCE))
+    torch.testing.assert_close(program(pullback), program(REFERENCE), equal_nan=True)
 
 
 def test_strides_of_results() -> None:
@@ -87,6 +116,29 @@ def test_strides_of_results() -> None:
     torch.testing.assert_close(f(x), torch.rsqrt(x).flatten()[:2])
     with pytest.raises(pullback.CaptureError, match="as_strided"):
         f(x.mT)
+
+
+def test_kron_of_any_strides() -> None:
+    x, y = torch.rand(2, 3), torch.rand(2)
+    f = lambda x, y: (torch.kron(x.mT, x), x.mT.kron(y))  # noqa: E731
+    z = x.mT.contiguous()
+    expected = torch.kron(z, x), torch.kron(z, y)
+    torch.testing.assert_close(pullback.jit(f)(x, y), expected)
+
+
+def test_source_of_another_size() -> None:
+    f = pullback.jit(lambda x, u: x.select_scatter(u, 0, 0))
+    with pytest.raises(RuntimeError, match="expected src to have a size equal to the slice"):
+        f(X, X[:2])
+
+
+def test_heaviside_at_zero() -> None:
+    """torch has no derivative of it; a derivative that is silently zero would be wrong."""
+    x, at_zero = torch.tensor([-1.0, 0.0, 2.0, 0.0]), torch.tensor([0.5, 1.5, 2.5, -1.0])
+    f = lambda x, v: (torch.heaviside(x, v) * v).sum()  # noqa: E731
+    by_x, by_v = pullback.grad(f, (0, 1))(x, at_zero)
+    torch.testing.assert_close(by_x, torch.zeros(4))
+    torch.testing.assert_close(by_v, torch.tensor([0.0, 3.0, 1.0, -2.0]))
 
 
 def test_half_vectors_are_chosen_by_their_bits() -> None:
