@@ -174,6 +174,8 @@ def _unit_image(
                 x = fitted(lowering, x, lows, sizes)
                 return _unfolded(lowering, x, w, (base, per_tap, per_result), shape)
     x, present = (fitted(lowering, node, lows, sizes) for node in (x, present))
+    if lowering.tiled_product is not None and volume >= lowering.tiled_product:
+        present = None
     return _product_sum(lowering, x, present, w, (base, per_tap, per_result), shape)
 
 
@@ -196,7 +198,7 @@ def _unfolded(lowering: Lowering, x: Node, w: Node, places: Places, shape: Seque
 def _product_sum(
     lowering: Lowering,
     x: Node,
-    present: Node,
+    present: Node | None,
     w: Node,
     places: Places,
     shape: Sequence[int],
@@ -219,18 +221,19 @@ def _product_sum(
     taps_at: list[Index] = [dim(1), dim(2), dim(c), *map(dim, k)]
     zero = fixed(0)
 
-    def counted(emission: Emission, there: ir.Value, left: ir.Value, right: ir.Value) -> ir.Value:
+    def multiplied(emission: Emission, left: ir.Value, right: ir.Value, *there: ir.Value):
         m = emission.scalars
-        return m.select(there, m.mul(left, right), m.constant(left.type, 0))
+        found = m.mul(left, right)
+        return m.select(there[0], found, m.constant(left.type, 0)) if there else found
 
     product = lowering.pointwise(
         [sizes[d] for d in range(len(sizes))],
         x.element,
         [
-            (present, [zero, zero, zero, *at]),
             (x, [dim(0), dim(1), dim(c), *at]),
             (w, taps_at),
+            *([(present, [zero, zero, zero, *at])] if present else []),
         ],
-        counted,
+        multiplied,
     )
     return lowering.reduce_sum(product, [c, *k])

@@ -53,6 +53,8 @@ class Lowering(Errors, LinalgLowering):
     scalars: type[Scalars] = Scalars
     #: From this many products on, a schedule is worth its compile time; None: never.
     large_product: int | None = 1 << 15
+    #: From this many products on, sums of them become tiles without a schedule; None: never.
+    tiled_product: int | None = None
     #: From this many terms on, a sum across rows is made in two steps; None: never.
     long_sum: int | None = 2048
 

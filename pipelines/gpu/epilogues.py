@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlir import ir
@@ -10,7 +11,7 @@ from mlir.dialects import arith, memref
 from ..builders import index_constant
 from ..plan_memory import VIEWS
 from . import tiles
-from .nests import Nest
+from .nests import Nest, is_dense
 from .products import Product
 from .row_groups import ELEMENT, RowNest, origin, root
 
@@ -24,6 +25,9 @@ class Fused:
 
     product: Product
     after: RowNest | None
+    #: The loops of the product as its result lies in memory, and how many give a row of `after`.
+    order: Sequence[int] = ()
+    split: int = 0
 
     @property
     def nests(self) -> list[Nest]:
@@ -34,10 +38,13 @@ class Fused:
         alone = Fused(product, None)
         if following is None or following.reduced or len(following.body) > _LARGEST_BODY:
             return alone
-        rows = product.size(product.batch) * product.size(product.rows)
-        after = RowNest.of(following, rows)
-        if after is None or not _is_row_major(product):
+        order = _order(product)
+        found = None
+        for split in _splits(product, order):
+            found = found or Fused._split(product, following, order, split)
+        if found is None or found.after is None:
             return alone
+        after = found.after
         buffer = origin(product.nest.outputs[0].buffer)
         if isinstance(buffer.owner, ir.Block) or buffer.owner.name != "memref.alloc":
             return alone
@@ -53,21 +60,50 @@ class Fused:
         # What others read is the product, unless it is overwritten here.
         if not overwrites and _users(buffer) - {product.nest.op, following.op}:
             return alone
-        return Fused(product, after)
+        return found
+
+    @staticmethod
+    def _split(product: Product, following: Nest, order: Sequence[int], split: int) -> Fused | None:
+        after = RowNest.of(following, product.size(order[:split]))
+        return None if after is None else Fused(product, after, order, split)
 
     def emit(self) -> None:
         tiles.emit(self.product, self._store_after if self.after else self._store)
 
     def _store(self, batch: ir.Value, row: ir.Value, column: ir.Value, value: ir.Value) -> None:
+        [access] = self.product.nest.outputs
+        memref.store(value, access.buffer, access.at(self._loops(batch, row, column)))
+
+    def _loops(self, batch: ir.Value, row: ir.Value, column: ir.Value) -> list[ir.Value]:
         product = self.product
-        [access] = product.nest.outputs
         loops: list[ir.Value] = [index_constant(0)] * len(product.nest.domain)
         groups = (product.batch, batch), (product.rows, row), (product.columns, column)
         for dims, flat in groups:
             sizes = [product.nest.domain[d] for d in dims]
             for d, index in zip(dims, tiles.unravelled(flat, sizes), strict=True):
                 loops[d] = index
-        memref.store(value, access.buffer, access.at(loops))
+        return loops
+
+    def _place(self, batch: ir.Value, row: ir.Value, column: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The row of `after`, and the element in it, of an element of the product."""
+        product = self.product
+        if self.order == _row_major(product):
+            if not product.batch:
+                return row, column
+            count = index_constant(product.size(product.rows))
+            return arith.addi(arith.muli(batch, count), row), column
+        loops = self._loops(batch, row, column)
+        outer, inner = (
+            self._flat(loops, dims) for dims in (self.order[: self.split], self.order[self.split :])
+        )
+        return outer, inner
+
+    def _flat(self, loops: Sequence[ir.Value], dims: Sequence[int]) -> ir.Value:
+        flat = loops[dims[0]]
+        for d in dims[1:]:
+            size = index_constant(self.product.nest.domain[d])
+            flat = arith.addi(arith.muli(flat, size), loops[d])
+        return flat
 
     def _store_after(
         self, batch: ir.Value, row: ir.Value, column: ir.Value, value: ir.Value
@@ -75,11 +111,7 @@ class Fused:
         assert self.after is not None
         nest = self.after.nest
         buffer = origin(self.product.nest.outputs[0].buffer)
-        count = self.product.size(self.product.rows)
-        at = row
-        if self.product.batch:
-            at = arith.addi(arith.muli(batch, index_constant(count)), row)
-        loops = self.after.loops(at, column)
+        loops = self.after.loops(*self._place(batch, row, column))
         known = {
             number: value
             for number, access in enumerate(nest.inputs)
@@ -90,19 +122,27 @@ class Fused:
             memref.store(result, access.buffer, access.at(loops))
 
 
-def _is_row_major(product: Product) -> bool:
-    """Does the result lie in memory as (batch, rows, columns)?"""
+def _row_major(product: Product) -> list[int]:
+    return [*product.batch, *product.rows, *product.columns]
+
+
+def _splits(product: Product, order: Sequence[int]) -> Sequence[int]:
+    """How many of the loops may give a row; where columns are the last ones, all the others."""
+    if order == _row_major(product):
+        return [len(product.batch) + len(product.rows)]
+    return range(len(order) - 1, 0, -1)
+
+
+def _order(product: Product) -> list[int]:
+    """The loops as the result lies in memory, or none if it does not lie there whole."""
     nest = product.nest
-    order = [*product.batch, *product.rows, *product.columns]
     [access] = nest.outputs
     type_ = access.buffer.type
     assert isinstance(type_, ir.MemRefType)
-    rank = len(access.indices)
-    if type_.layout != ir.AffineMapAttr.get(ir.AffineMap.get_identity(type_.rank)):
-        return False
     dims = [terms[0][0] for offset, terms in access.indices if offset == 0 and len(terms) == 1]
     sizes = [nest.domain[d] for d in dims]
-    return len(dims) == rank and dims == order and sizes == list(type_.shape)
+    whole = is_dense(access.buffer) and sorted(dims) == sorted(_row_major(product))
+    return dims if whole and sizes == list(type_.shape) else []
 
 
 def _users(buffer: ir.Value) -> set[ir.Operation]:

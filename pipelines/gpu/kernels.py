@@ -21,7 +21,7 @@ from .epilogues import Fused
 from .launch import launch
 from .nests import Nest, cloned
 from .products import TF32, product_of
-from .row_groups import Group, grouped
+from .row_groups import WINDOW, Group, depend, grouped, touched
 
 _GENERAL = "linalg-generalize-named-ops,cse"
 _STAYS = {*VIEWS, "memref.alloc", "memref.get_global", "func.return", "scf.yield", "gpu.launch"}
@@ -144,10 +144,20 @@ def _with_products(nests: Sequence[Nest]) -> list[Nest | Group | Fused]:
             continue
         found += grouped(between)
         between = []
-        fused = Fused.of(product, left[1] if len(left) > 1 else None)
+        fused = Fused.of(product, _follower(left))
         found.append(fused)
-        left = left[len(fused.nests) :]
+        left = [nest for nest in left if nest not in fused.nests]
     return found + grouped(between)
+
+
+def _follower(nests: Sequence[Nest]) -> Nest | None:
+    """What reads the first nest's result first, if nothing in between must come before."""
+    results = touched(nests[0])[1]
+    for number, nest in enumerate(nests[1:WINDOW], 1):
+        if results & touched(nest)[0]:
+            between = nests[1:number]
+            return None if any(depend(nest, other) for other in between) else nest
+    return None
 
 
 def _emit(nest: Nest) -> None:

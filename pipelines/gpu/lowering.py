@@ -13,14 +13,16 @@ from typing import Any
 from mlir import ir
 from mlir.dialects import arith, linalg
 
+from ..affine import identity
 from ..buffers import in_memory
 from ..fusion import Step
+from ..half import is_half
 from ..loop_emission import Emission
-from ..loop_graph import Node, Reduction
+from ..loop_graph import CHEAP, Node, Pointwise, Reduction, Reshaped
 from ..lowering import MAXIMUM, Lowering
 from ..memory_loops import Product
 from ..scalars import Scalars, constant
-from . import matrices, scans, scatters, sorting
+from . import matrices, products, scans, scatters, sorting
 from .nests import STARTS
 from .wholes import memory_of
 
@@ -62,10 +64,42 @@ class GpuLowering(Lowering):
     emission = GpuEmission
     scalars = GpuScalars
     large_product = None
+    tiled_product = products.LARGE
     long_sum = None
+
+    def __init__(self, *rest: Any) -> None:
+        super().__init__(*rest)
+        #: What is a half type made wide, and what it was; and what is zero everywhere.
+        self._halves: dict[Node, Node] = {}
+        self._zeros: set[Node] = set()
 
     def product(self, x: Node) -> Product:
         return Product(1)
+
+    def full(self, shape: Sequence[int], element: ir.Type, number: float | int) -> Node:
+        found = super().full(shape, element, number)
+        if not number and not math.copysign(1, number) < 0:
+            self._zeros.add(found)
+        return found
+
+    def elementwise(self, op: Any, *operands: Node) -> Node:
+        found = super().elementwise(op, *operands)
+        if (
+            getattr(op, "moves", False)
+            and is_half(operands[0].element)
+            and isinstance(found.element, ir.F32Type)
+        ):
+            self._halves[found] = operands[0]
+            found.weight = min(found.weight, CHEAP)  # of something costly, the half is stored
+        return found
+
+    def _half(self, x: Node) -> Node | None:
+        """The half type that x is, without loss, if it is one made wide."""
+        if isinstance(x, Reshaped) and (half := self._half(x.source)):
+            return self.reshape(half, x.shape)
+        if isinstance(x, Pointwise) and x.moves and (half := self._half(x.reads[0][0])):
+            return self.moved(half, x.shape, x.reads[0][1])
+        return self._halves.get(x)
 
     def pad(
         self,
@@ -78,6 +112,12 @@ class GpuLowering(Lowering):
         """Computed wherever it is read: nothing is filled, and nothing stored."""
         if x.size == 0:
             return self.moved(value, shape, [])
+        half = self._half(x) if value in self._zeros else None
+        if half is not None:  # half the memory, and what tensor cores read
+            zero = self.full((), half.element, 0)
+            padded, wide = self.pad(half, zero, shape, offsets, strides), x.element
+            reads = [(padded, identity(len(shape)))]
+            return self.pointwise(shape, wide, reads, lambda e, v: e.scalars.convert(v, wide), 0)
 
         def body(emission: Emission, at: Sequence[ir.Value], outside: ir.Value) -> ir.Value:
             m, place, good = emission.scalars, [], []

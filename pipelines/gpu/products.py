@@ -17,7 +17,7 @@ from mlir import ir
 from .nests import Nest, cloned
 
 #: From this many products on, and terms a sum, tiles are better than one sum after the other.
-_LARGE, _TERMS, _SIDE = 1 << 15, 8, 4
+LARGE, _TERMS, _SIDE = 1 << 15, 8, 4
 #: From this many rows or columns on, tensor cores are better than threads.
 _CORES = 32
 #: On a loop nest: its products may be of f32 rounded to tf32.
@@ -121,7 +121,7 @@ def _arranged(nest: Nest, left: Factor, right: Factor) -> Product | None:
     found = Product(nest, left, right, batch, rows, columns, nest.reduced)
     m, n, k = (found.size(loops) for loops in (rows, columns, nest.reduced))
     volume = found.size(batch) * m * n * k
-    if volume < _LARGE or k < _TERMS or max(m, n) < 2 * _SIDE or min(m, n) < _SIDE:
+    if volume < LARGE or k < _TERMS or max(m, n) < 2 * _SIDE or min(m, n) < _SIDE:
         return None
     if max(m, n) >= _CORES:
         found.cores = _cores(nest, found.left, found.right)

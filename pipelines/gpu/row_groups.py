@@ -23,7 +23,7 @@ _MOST_LANES = 1024
 #: Fewer rows than these, when they are long, leave most of the machine idle.
 _FEWEST_ROWS, _SMALL = 64, 1 << 16
 #: How many nests are looked at together: the time to compile stays linear in their number.
-_WINDOW = 48
+WINDOW = 48
 
 ROW, ELEMENT, COLUMN = "row", "element", "column"
 
@@ -215,7 +215,7 @@ def grouped(nests: Sequence[Nest]) -> list[Nest | Group]:
     result: list[Nest | Group] = []
     left = list(nests)
     while left:
-        group = _largest(left[:_WINDOW])
+        group = _largest(left[:WINDOW])
         taken = [left[0]] if group is None else [each.nest for each in group.nests]
         result.append(left[0] if group is None else group)
         left = [nest for nest in left if nest not in taken]
@@ -234,7 +234,7 @@ def _largest(nests: Sequence[Nest]) -> Group | None:
     for nest in nests:
         each = RowNest.of(nest, rows)
         fits = each is not None and 0 not in nest.domain and (not nest.reduced or _is_row(nest))
-        if fits and each is not None and not any(_depend(nest, other) for other in passed):
+        if fits and each is not None and not any(depend(nest, other) for other in passed):
             group = Group([*members, each])
             if group.consistent() and group.small():
                 members.append(each)
@@ -246,13 +246,14 @@ def _largest(nests: Sequence[Nest]) -> Group | None:
     return best
 
 
-def _depend(later: Nest, earlier: Nest) -> bool:
-    reads, writes = _touched(later)
-    old_reads, old_writes = _touched(earlier)
+def depend(later: Nest, earlier: Nest) -> bool:
+    """Must `later` come after `earlier`?"""
+    reads, writes = touched(later)
+    old_reads, old_writes = touched(earlier)
     return bool(writes & (old_reads | old_writes) or reads & old_writes)
 
 
-def _touched(nest: Nest) -> tuple[set[ir.Value], set[ir.Value]]:
+def touched(nest: Nest) -> tuple[set[ir.Value], set[ir.Value]]:
     """The buffers that a nest reads and writes."""
     buffers = [a.buffer for a in nest.inputs if isinstance(a.buffer.type, ir.MemRefType)]
     reads = {origin(buffer) for buffer in (*buffers, *_elsewhere(nest))}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pullback
 import pytest
 import torch
 from pullback.pipelines.gpu import ptxas
@@ -105,6 +106,29 @@ def test_what_follows_is_computed_before_the_store(kind: str) -> None:
         options=Options(tf32=True),
     )
     assert len(found.plan.kernels) == 1
+
+
+def image_layer(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.relu(torch.nn.functional.conv2d(x, w, b, padding=1))
+
+
+IMAGES = (4, 16, 12, 12), (32, 16, 3, 3), (32,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_layer_is_one_kernel(kind: str) -> None:
+    images = [normal(*shape, seed=n) for n, shape in enumerate(IMAGES)]
+    found = check(image_layer, kind, *images)
+    assert len(names(found)) == 1 and by_cores(found, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_an_image_layer_are_by_cores(kind: str) -> None:
+    zeros = [torch.zeros(shape, dtype=KINDS[kind]) for shape in IMAGES]
+    loss = pullback.grad(lambda *args: image_layer(*args).sum(), (0, 1))
+    found = device(loss, *zeros, options=Options(tf32=True))
+    products = [kernel for kernel in found.plan.kernels if "product" in str(kernel)]
+    assert len([k for k in products if f"product_{kind}" in str(k) and "parts" not in str(k)]) == 3
 
 
 def test_f32_is_rounded_only_on_request() -> None:
