@@ -174,9 +174,9 @@ def _unit_image(
                 x = fitted(lowering, x, lows, sizes)
                 return _unfolded(lowering, x, w, (base, per_tap, per_result), shape)
     x, present = (fitted(lowering, node, lows, sizes) for node in (x, present))
-    if lowering.tiled_product is not None and volume >= lowering.tiled_product:
-        present = None
-    return _product_sum(lowering, x, present, w, (base, per_tap, per_result), shape)
+    tiled = lowering.tiled_product is not None and volume >= lowering.tiled_product
+    counted = None if tiled else present
+    return _product_sum(lowering, x, counted, w, (base, per_tap, per_result), shape)
 
 
 def _unfolded(lowering: Lowering, x: Node, w: Node, places: Places, shape: Sequence[int]) -> Node:
