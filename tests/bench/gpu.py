@@ -85,6 +85,10 @@ def convolved(x, y, w1, w2, v) -> torch.Tensor:
     return ((h.mean((2, 3))[0] @ v - y) ** 2).sum()
 
 
+def image_layer(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.relu(torch.nn.functional.conv2d(x, w, b, padding=1))
+
+
 N = 4096
 PROGRAMS = [
     Program("elementwise chain", plain(chain), ((N * N,), (N * N,))),
@@ -103,6 +107,13 @@ PROGRAMS = [
     ),
     Program("matmul 2048", plain(torch.matmul), ((2048, 2048), (2048, 2048))),
     Program("matmul 512", plain(torch.matmul), ((512, 512), (512, 512))),
+    Program("matmul 2048 f16", plain(torch.matmul), ((2048, 2048), (2048, 2048)), torch.float16),
+    Program(
+        "convolution layer f16",
+        plain(image_layer),
+        ((32, 64, 56, 56), (64, 64, 3, 3), (64,)),
+        torch.float16,
+    ),
     Program("bmm 64x128", plain(torch.matmul), ((64, 128, 128), (64, 128, 128))),
     Program(
         "network training step",

@@ -27,8 +27,11 @@ from rich.table import Table
 from ..gpu.device import device
 from .gpu import PROGRAMS, Program
 
-#: GB/s, and Tflop/s in f32 and f64, by NVIDIA's datasheets.
-RATES = {"A100": (1555, 19.5, 9.7), "H100": (3350, 67.0, 34.0)}
+#: GB/s, and Tflop/s by NVIDIA's datasheets; of halves by tensor cores.
+RATES = {
+    "A100": (1555, {torch.float16: 312.0, torch.float32: 19.5, torch.float64: 9.7}),
+    "H100": (3350, {torch.float16: 989.0, torch.float32: 67.0, torch.float64: 34.0}),
+}
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "elementwise chain": ((1 << 20,), (1 << 20,)),
     "sum": ((1024, 1024),),
@@ -38,6 +41,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "softmax vjp": ((1024, 1024), (1024, 1024)),
     "layer norm vjp": ((1024, 1024), (1024,), (1024,), (1024, 1024)),
     "matmul 512": ((256, 256), (256, 256)),
+    "matmul 2048 f16": ((512, 512), (512, 512)),
+    "convolution layer f16": ((4, 32, 16, 16), (64, 32, 3, 3), (64,)),
     "network training step": (
         (64, 196), (64, 10), (196, 128), (128,), (128, 128), (128,), (128, 10), (10,),
     ),
@@ -102,10 +107,8 @@ def show(program: Program, console: Console) -> None:
     console.print(table)
     assert found.compilation.lowered is not None
     least = found.compilation.lowered.cost["bytes"]
-    double = program.dtype is torch.float64
-    for card, (bandwidth, single, wide) in RATES.items():
-        rate = wide if double else single
-        implied = max(moved / bandwidth / 1e3, flops / rate / 1e6)
+    for card, (bandwidth, rates) in RATES.items():
+        implied = max(moved / bandwidth / 1e3, flops / rates[program.dtype] / 1e6)
         console.print(
             f"{card}: {implied:.2f} us implied by {moved / 1e6:.2f} MB, {flops / 1e6:.1f} Mflop; "
             f"{least / bandwidth / 1e3:.2f} us by the least bytes ({least / 1e6:.2f} MB)"
