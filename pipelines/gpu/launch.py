@@ -13,6 +13,8 @@ from typing import Any
 from mlir import ir
 from mlir.dialects import arith, gpu, memref, nvvm, scf
 
+from ...dialects.diagnostics import user_location
+from ...dialects.errors import ShapeError
 from ..builders import block_of, index_constant
 from ..scalars import constant
 from .shuffles import WARP as WARP
@@ -61,6 +63,14 @@ def _register(op: Any, below: int) -> ir.Value:
     return arith.index_castui(ir.IndexType.get(), op(i32, range=limits).result)
 
 
+def refuse_more(what: str, count: int) -> None:
+    """ShapeError at what the present location stands for, if 31 bits cannot count so many."""
+    if count >= 1 << 31:
+        here = user_location(ir.Location.current)
+        message = f"{count} {what} are more than a GPU's kernels count: fewer than 2**31"
+        raise ShapeError(message, here, help="compute it in smaller parts, or for the CPU")
+
+
 @contextmanager
 def launch(name: str, grid: int, block: int, resident: int = 0) -> Iterator[Threads]:
     """Here, a kernel of `grid` blocks of `block` threads.
@@ -68,6 +78,7 @@ def launch(name: str, grid: int, block: int, resident: int = 0) -> Iterator[Thre
     A multiprocessor must have room for `resident` blocks; 0: as the assembler thinks best, which
     may be registers on the stack.
     """
+    refuse_more("blocks of threads", grid)
     one = index_constant(1)
     op = gpu.LaunchOp((index_constant(grid), one, one), (index_constant(block), one, one))
     op.operation.attributes[NAME] = ir.StringAttr.get(name)

@@ -19,7 +19,7 @@ from mlir.dialects import arith, memref, scf
 from ..builders import block_of, index_constant
 from ..scalars import constant, width
 from . import atomics, warps
-from .launch import BLOCK, WARP, Threads, divided, launch, less, when
+from .launch import BLOCK, WARP, Threads, divided, launch, less, refuse_more, when
 from .shuffles import shuffled
 
 #: Bits of a digit at most; positions that a thread takes at most and at least.
@@ -55,6 +55,7 @@ class RadixSort:
     """
 
     def __init__(self, key: Key, bits: int, rows: int, length: int, whole: bool = False) -> None:
+        refuse_more("elements of a row that is sorted", length)
         self.key, self.bits, self.whole = key, max(bits, 1), whole
         self.rows, self.length = rows, length
         self.i32 = ir.IntegerType.get_signless(32)

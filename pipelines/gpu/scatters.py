@@ -26,7 +26,7 @@ from ..loop_emission import Emission
 from ..loop_graph import Monoid, Node
 from ..scalars import constant
 from . import atomics
-from .launch import less, unravelled, when
+from .launch import less, refuse_more, unravelled, when
 from .radix import RadixSort, resized
 from .wholes import each, memory_of
 
@@ -76,6 +76,7 @@ class _Scatter:
         self.rest = shape[positions.index_rank :]
         self.batch, self.width = math.prod(self.outer), math.prod(self.rest)
         self.count = math.prod(shape[n : positions.index_rank])
+        refuse_more("updates", self.count)
         self.updates = lowering.reshape(updates, (self.batch, self.count, self.width))
         self.sizes = [self.x.shape[axis] for axis in positions.axes]
 
