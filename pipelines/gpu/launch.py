@@ -66,9 +66,13 @@ def _register(op: Any, below: int) -> ir.Value:
 def refuse_more(what: str, count: int) -> None:
     """ShapeError at what the present location stands for, if 31 bits cannot count so many."""
     if count >= 1 << 31:
-        here = user_location(ir.Location.current)
+        here = ir.Location.current
         message = f"{count} {what} are more than a GPU's kernels count: fewer than 2**31"
-        raise ShapeError(message, here, help="compute it in smaller parts, or for the CPU")
+        raise ShapeError(
+            message,
+            user_location(here) if here else None,
+            help="compute it in smaller parts, or for the CPU",
+        )
 
 
 @contextmanager
