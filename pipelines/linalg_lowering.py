@@ -7,7 +7,8 @@ factorisations.py and spectral.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlir import ir
@@ -29,6 +30,21 @@ def matrices(x: Any) -> tuple[int, int, int]:
     """The shape of x with one batch dimension."""
     *outer, rows, columns = x.shape
     return math.prod(outer), rows, columns
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is done to a matrix: `alone(*results, *sources, *scratch)` emits it for one thread.
+
+    `copied`: for each result the source that it starts as there, or None. A target may have a way
+    of its own for what has this name, with these options.
+    """
+
+    name: str
+    alone: Callable[..., None]
+    copied: Sequence[int | None]
+    scratches: Sequence[Sequence[int]] = ()
+    options: Mapping[str, bool] = field(default_factory=dict)
 
 
 class LinalgLowering:
@@ -53,16 +69,14 @@ class LinalgLowering:
         self,
         results: Sequence[tuple[Sequence[int], ir.Type]],
         sources: Sequence[Node],
-        body: Callable[..., None],
-        copied: Sequence[int | None],
-        scratches: Sequence[Sequence[int]] = (),
+        method: Method,
     ) -> list[Node]:
-        """Results of these shapes (of rank 3), by body(*results, *sources, *scratch)."""
+        """Results of these shapes (of rank 3)."""
         flat = [self.reshape(source, matrices(source)) for source in sources]
         return self.wholes(
             [(tuple(shape), element) for shape, element in results],
             flat,
-            on_examples(body, copied, scratches),
+            on_examples(method.alone, method.copied, method.scratches),
         )
 
     def triangle(self, x: Node, upper: bool, transposed: bool = False) -> Node:
@@ -87,9 +101,8 @@ class LinalgLowering:
         n = len(x.shape)
         flipped = self.transpose(x, [*range(n - 2), n - 1, n - 2])
         product = self.product(x)
-        [upper] = self.on_matrices(
-            [(matrices(x), x.element)], [flipped], lambda u, _: cholesky(u, product), [0]
-        )
+        method = Method("cholesky", lambda u, _: cholesky(u, product), [0])
+        [upper] = self.on_matrices([(matrices(x), x.element)], [flipped], method)
         return self.triangle(self.reshape(upper, x.shape), upper=False, transposed=True)
 
     def triangular_solve(self, a: Node, b: Node, upper: bool, unit: bool, transposed: bool) -> Node:
@@ -100,7 +113,9 @@ class LinalgLowering:
         def body(y: Any, a: Any, _: Any) -> None:
             triangular_solve(y, a, product, upper, unit, transposed)
 
-        [y] = self.on_matrices([(matrices(b), b.element)], [a, b], body, [1])
+        options = {"upper": upper, "unit": unit, "transposed": transposed}
+        method = Method("triangular_solve", body, [1], options=options)
+        [y] = self.on_matrices([(matrices(b), b.element)], [a, b], method)
         return self.reshape(y, b.shape)
 
     def lu(self, x: Node) -> list[Node]:
@@ -114,8 +129,11 @@ class LinalgLowering:
         made = self.on_matrices(
             [(matrices(x), x.element), ((count, 1, k), i32), ((count, 1, rows), i64)],
             [x],
-            lambda a, pivots, order, _: lu(a, pivots, order, product),
-            [0, None, None],
+            Method(
+                "lu",
+                lambda a, pivots, order, _: lu(a, pivots, order, product),
+                [0, None, None],
+            ),
         )
         shapes = [x.shape, (*outer, k), (*outer, rows)]
         return [self.reshape(node, shape) for node, shape in zip(made, shapes, strict=True)]
@@ -175,9 +193,12 @@ class LinalgLowering:
         q, r = self.on_matrices(
             [((count, rows, wide), x.element), (matrices(x), x.element)],
             [x],
-            lambda q, r, _, taus, sums: qr(q, r, taus, sums),
-            [None, 0],
-            scratches=[(1, k), (1, max(wide, columns))],
+            Method(
+                "qr",
+                lambda q, r, _, taus, sums: qr(q, r, taus, sums),
+                [None, 0],
+                scratches=[(1, k), (1, max(wide, columns))],
+            ),
         )
         r = self.triangle(self.reshape(r, x.shape), upper=True)
         sizes = [*outer, wide, columns]
@@ -206,9 +227,7 @@ class LinalgLowering:
         values, v = self.on_matrices(
             [((count, 1, n), wide.element), (matrices(x), wide.element)],
             [wide],
-            eigh,
-            [None, None],
-            scratches=[(n, n), (1, 1)],
+            Method("eigh", eigh, [None, None], scratches=[(n, n), (1, 1)]),
         )
         vectors = self.flipped(self.reshape(v, x.shape))
         values = self.reshape(values, (*outer, n))
@@ -229,9 +248,13 @@ class LinalgLowering:
                 ((count, k, longest), wide.element),
             ],
             [self.flipped(wide) if tall else wide],
-            lambda *buffers: svd(*buffers, lead_is_w=tall),
-            [None, None, None],
-            scratches=[(1, 1), (1, longest)],
+            Method(
+                "svd",
+                lambda *buffers: svd(*buffers, lead_is_w=tall),
+                [None, None, None],
+                scratches=[(1, 1), (1, longest)],
+                options={"lead_is_w": tall},
+            ),
         )
         turns = self.reshape(turns, (*outer, k, k))
         w = self.reshape(w, (*outer, k, longest))

@@ -19,6 +19,7 @@ from .memory_loops import (
     plus,
     smaller,
 )
+from .scalars import constant
 
 #: Rows of a panel: what is done row by row before the register tiles take over.
 PANEL = 32
@@ -32,16 +33,19 @@ def subtract_row(
         to[row, j] = arith.subf(to[row, j], arith.mulf(factor, source[other, j]))
 
 
+def root_of(pivot: ir.Value) -> ir.Value:
+    """NaN where the matrix is not positive definite."""
+    good = less(constant(pivot.type, 0), pivot)
+    return math.sqrt(arith.select(good, pivot, constant(pivot.type, float("nan"))))
+
+
 def cholesky(u: Buffer, product: Product) -> None:
     """In place: the upper triangle of u becomes the U with U^T U = u; below is left garbage."""
     n = u.rows
     with loop(0, n, PANEL) as start:
         end = smaller(plus(start, PANEL), n)
         with loop(start, end) as k:
-            pivot = u[k, k]
-            good = less(u.number(0), pivot)
-            root = math.sqrt(arith.select(good, pivot, u.number(float("nan"))))
-            u[k, k] = root
+            root = u[k, k] = root_of(u[k, k])
             with loop(plus(k, 1), n) as j:
                 u[k, j] = arith.divf(u[k, j], root)
             with loop(plus(k, 1), end) as i:

@@ -7,7 +7,7 @@ convolutions are sums of products like any other; kernels.py finds them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlir import ir
@@ -17,6 +17,7 @@ from ..affine import identity
 from ..buffers import in_memory
 from ..fusion import Step
 from ..half import is_half
+from ..linalg_lowering import Method
 from ..loop_emission import Emission
 from ..loop_graph import CHEAP, Node, Pointwise, Reduction, Reshaped
 from ..lowering import MAXIMUM, Lowering
@@ -185,8 +186,6 @@ class GpuLowering(Lowering):
         self,
         results: Sequence[tuple[Sequence[int], ir.Type]],
         sources: Sequence[Node],
-        body: Callable[..., None],
-        copied: Sequence[int | None],
-        scratches: Sequence[Sequence[int]] = (),
+        method: Method,
     ) -> list[Node]:
-        return matrices.on_matrices(self, results, sources, body, copied, scratches)
+        return matrices.on_matrices(self, results, sources, method)

@@ -1,0 +1,125 @@
+"""Factorisations of one matrix by one block, step by step, all threads in each step.
+
+Columns are spread over lanes, where memory is contiguous, and rows over warps. Matrices are in
+shared memory if there is room. (Golub and Van Loan, Matrix Computations, 3.1, 3.4, 4.2 and 5.2.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlir import ir
+from mlir.dialects import arith
+
+from ..memory_loops import Buffer, Number, index, loop, minus, plus
+from ..scalars import width
+from ..triangular import root_of
+from .launch import divided, less, when
+from .teams import Room, Team, minus_product, same, teams, threads_for
+
+
+def cholesky(result: Buffer, x: Buffer) -> None:
+    """The upper triangle of the result becomes the U with U^T U = x; below is left garbage."""
+    count, n, _ = x.type.shape
+    place = Room().matrix(count, n, n, x.element)
+    with teams("cholesky", [count], threads_for(n * n // 4)) as team:
+        [example] = team.places
+        u = place(team)
+        team.copy(x.of(example), u)
+        team.barrier()
+        cholesky_in_place(team, u)
+        team.copy(u, result.of(example))
+
+
+def cholesky_in_place(team: Team, u: Buffer) -> None:
+    n = u.rows
+    with loop(0, n) as k:
+        root = root_of(u[k, k])
+        with team.each(plus(k, 1), n) as j:
+            u[k, j] = arith.divf(u[k, j], root)
+        team.barrier()
+        with team.one():
+            u[k, k] = root
+        with team.warps(plus(k, 1), n) as i, team.lanes(i, n) as j:
+            u[i, j] = minus_product(u[i, j], u[k, i], u[k, j])
+        team.barrier()
+
+
+def triangular_solve(
+    result: Buffer, a: Buffer, b: Buffer, upper: bool, unit: bool, transposed: bool
+) -> None:
+    """The result becomes the y with a y = b, or a^T y = b; some columns in each block."""
+    count, n, columns = b.type.shape
+    wide = min(1 << (columns - 1).bit_length(), 128 // (width(b.element) // 8))
+    groups = -(-columns // wide)
+    room = Room()
+    of_y = room.matrix(count * groups, n, wide, b.element)
+    of_a = room.shared(n, n, a.element)
+    with teams("solve", [count, groups], threads_for(n * wide // 4)) as team:
+        example, group = team.places
+        matrix, theirs, ours = (buffer.of(example) for buffer in (a, b, result))
+        y = of_y(team)
+        if of_a:
+            matrix = of_a(team)
+            team.copy(a.of(example), matrix)
+        side = RightSides(team, wide, arith.muli(group, index(wide)), columns)
+        side.fetch(theirs, y, 0, n)
+        team.barrier()
+        side.substitute(
+            y,
+            n,
+            (lambda i, k: matrix[k, i]) if transposed else (lambda i, k: matrix[i, k]),
+            lambda i, value: side.store(ours, i, value),
+            forward=upper == transposed,
+            unit=unit,
+        )
+
+
+class RightSides:
+    """Some right-hand sides of a block: `wide` columns from `first` on, each with many threads."""
+
+    def __init__(self, team: Team, wide: int, first: ir.Value, columns: int) -> None:
+        self.team, self.wide = team, wide
+        #: This thread's row (the others are so many further on), and its column.
+        self.row, self.at = divided(team.t.thread_id, wide, team.t.block)
+        self.step = team.t.block // wide
+        self.column = plus(first, self.at)
+        self.inside = less(self.column, columns)
+        #: A column that is there, for those without one.
+        self.safe = arith.minui(self.column, index(columns - 1))
+
+    def fetch(self, source: Buffer, y: Buffer, start: Number, count: Number) -> None:
+        """Rows of y become those of the source from `start` on; zeros beside it."""
+        with loop(self.row, count, self.step) as i:
+            value = source[plus(start, i), self.safe]
+            y[i, self.at] = arith.select(self.inside, value, y.number(0))
+
+    def store(self, to: Buffer, row: Number, value: ir.Value) -> None:
+        with when(self.inside):
+            to[row, self.column] = value
+
+    def substitute(
+        self,
+        y: Buffer,
+        count: Number,
+        left: Callable[[Number, Number], ir.Value],
+        keep: Callable[[Number, ir.Value], None],
+        forward: bool,
+        unit: bool,
+    ) -> None:
+        """Keeps each row of the solution; y is used up.
+
+        Every thread finds the row's number in its column by itself, and nobody writes to that row:
+        one barrier a row.
+        """
+        with loop(0, count) as step:
+            i = step if forward else minus(minus(count, 1), step)
+            value = y[i, self.at]
+            if not unit:
+                value = arith.divf(value, left(i, i))
+            with when(same(self.row, 0)):
+                keep(i, value)
+            start, end = (plus(i, 1), count) if forward else (0, i)
+            with loop(plus(self.row, start), end, self.step) as r:
+                y[r, self.at] = minus_product(y[r, self.at], left(r, i), value)
+            self.team.barrier()

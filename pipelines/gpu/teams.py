@@ -1,0 +1,115 @@
+"""All threads of a block at work on one matrix: how they share loops, and memory.
+
+A matrix is a `Buffer`, as in the CPU's loops. Between what one thread writes and another reads or
+writes there must be a `barrier`, which every thread of the block reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from mlir import ir
+from mlir.dialects import arith, math, memref
+
+from ..memory_loops import Buffer, Number, index, loop, plus, scratch
+from ..scalars import width
+from . import warps
+from .launch import WARP, Threads, launch, unravelled, when
+
+#: Bytes of shared memory for matrices; what is left of 48 KiB is for results of reductions.
+_SHARED = 47 << 10
+
+
+class Team:
+    """The threads of a block; `places` are its numbers in the grid."""
+
+    def __init__(self, t: Threads, places: list[ir.Value]) -> None:
+        self.t, self.places = t, places
+        self.barrier = t.barrier
+        self.lane, self.warp = warps.lane(t), warps.warp(t)
+
+    # Loops: each turn is one thread's, or one warp's.
+
+    def each(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
+        return loop(plus(start, self.t.thread_id), end, self.t.block)
+
+    def warps(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
+        """Each turn is a warp's."""
+        return loop(plus(start, self.warp), end, self.t.block // WARP)
+
+    def lanes(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
+        """In a warp's turn, the lanes'."""
+        return loop(plus(start, self.lane), end, WARP)
+
+    def one(self) -> AbstractContextManager[None]:
+        """What a single thread does."""
+        return when(same(self.t.thread_id, 0))
+
+    @contextmanager
+    def elements(self, of: Buffer) -> Iterator[tuple[ir.Value, ir.Value]]:
+        with self.warps(0, of.rows) as i, self.lanes(0, of.columns) as j:
+            yield i, j
+
+    def copy(self, source: Buffer, to: Buffer) -> None:
+        with self.elements(to) as (i, j):
+            to[i, j] = source[i, j]
+
+
+def same(x: ir.Value, y: Number) -> ir.Value:
+    return arith.cmpi(arith.CmpIPredicate.eq, x, index(y))
+
+
+def minus_product(c: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+    """c - a b, rounded once."""
+    return math.fma(arith.negf(a), b, c)
+
+
+def threads_for(elements: int, most: int = 256) -> int:
+    """Threads of a block for so many elements at once."""
+    return max(WARP, min(most, 1 << (elements - 1).bit_length()))
+
+
+@contextmanager
+def teams(name: str, grid: list[int], threads: int) -> Iterator[Team]:
+    """A kernel with a block for each place in a grid of this shape."""
+    count = 1
+    for size in grid:
+        count *= size
+    with launch(name, count, threads) as t:
+        yield Team(t, unravelled(t.block_id, grid))
+
+
+class Room:
+    """Shared memory of the blocks of a launch to come, as long as there is some."""
+
+    def __init__(self) -> None:
+        self.left = _SHARED
+
+    def shared(self, rows: int, columns: int, element: ir.Type) -> Callable[[Team], Buffer] | None:
+        """What gives a team its matrix; None if there is no room.
+
+        Rows start an odd number of elements apart, so that the elements of a column are in
+        different banks.
+        """
+        pitch = columns | 1
+        size = rows * pitch * (width(element) // 8)
+        if size > self.left:
+            return None
+        self.left -= size
+
+        def make(team: Team) -> Buffer:
+            whole = team.t.shared([1, rows, pitch], element)
+            return Buffer(memref.subview(whole, [0, 0, 0], [1, rows, columns], [1, 1, 1]))
+
+        return make
+
+    def matrix(
+        self, blocks: int, rows: int, columns: int, element: ir.Type
+    ) -> Callable[[Team], Buffer]:
+        """What gives a team its matrix, in global memory if there is no room."""
+        found = self.shared(rows, columns, element)
+        if found is not None:
+            return found
+        memory = scratch((blocks, rows, columns), element)
+        return lambda team: memory.of(team.t.block_id)
