@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlir import ir
-from mlir.dialects import arith
+from mlir.dialects import arith, math
 
-from ..memory_loops import Buffer, Number, index, loop, minus, plus
+from ..memory_loops import Buffer, Number, equal, index, loop, minus, plus
 from ..scalars import width
 from ..triangular import root_of
 from .launch import divided, less, when
@@ -123,3 +123,48 @@ class RightSides:
             with loop(plus(self.row, start), end, self.step) as r:
                 y[r, self.at] = minus_product(y[r, self.at], left(r, i), value)
             self.team.barrier()
+
+
+def lu(result: Buffer, pivots: Buffer, permutation: Buffer, x: Buffer) -> None:
+    """L below the diagonal of the result and U from it on, of x with its rows in another order."""
+    count, rows, columns = x.type.shape
+    place = Room().matrix(count, rows, columns, x.element)
+    with teams("lu", [count], threads_for(rows * columns // 4)) as team:
+        [example] = team.places
+        a, numbers = place(team), permutation.of(example)
+        team.copy(x.of(example), a)
+        with team.each(0, rows) as i:
+            numbers[0, i] = arith.index_cast(numbers.element, i)
+        team.barrier()
+        steps = 0, min(rows, columns)
+        lu_in_place(team, a, pivots.of(example), numbers, steps, (0, columns))
+        team.copy(a, result.of(example))
+
+
+def lu_in_place(
+    team: Team,
+    a: Buffer,
+    pivots: Buffer,
+    permutation: Buffer,
+    steps: tuple[Number, Number],
+    columns: tuple[Number, Number],
+) -> None:
+    """These steps of the elimination, of these columns."""
+    with loop(*steps) as j:
+        place = team.first_largest(j, a.rows, lambda i: math.absf(a[i, j]))
+        with team.one():
+            pivots[0, j] = arith.index_cast(pivots.element, plus(place, 1))
+            first, second = permutation[0, j], permutation[0, place]
+            permutation[0, j], permutation[0, place] = second, first
+        with team.each(*columns) as c:
+            first, second = a[j, c], a[place, c]
+            a[j, c], a[place, c] = second, first
+        team.barrier()
+        pivot = a[j, j]
+        none = equal(pivot, a.number(0))
+        with team.each(plus(j, 1), a.rows) as i:
+            a[i, j] = arith.select(none, a[i, j], arith.divf(a[i, j], pivot))
+        team.barrier()
+        with team.warps(plus(j, 1), a.rows) as i, team.lanes(plus(j, 1), columns[1]) as c:
+            a[i, c] = minus_product(a[i, c], a[i, j], a[j, c])
+        team.barrier()

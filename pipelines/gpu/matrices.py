@@ -28,6 +28,7 @@ _BLOCK = 32
 _IN_BLOCKS: dict[str, Callable[..., None]] = {
     "cholesky": factorisations.cholesky,
     "triangular_solve": factorisations.triangular_solve,
+    "lu": factorisations.lu,
 }
 
 

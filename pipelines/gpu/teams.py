@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import reduce
 
 from mlir import ir
 from mlir.dialects import arith, math, memref
 
-from ..memory_loops import Buffer, Number, index, loop, plus, scratch
-from ..scalars import width
+from ..memory_loops import Buffer, Number, equal, fold, index, less, loop, plus, scratch
+from ..scalars import constant, width
 from . import warps
 from .launch import WARP, Threads, launch, unravelled, when
+from .shuffles import shuffled
 
 #: Bytes of shared memory for matrices; what is left of 48 KiB is for results of reductions.
 _SHARED = 47 << 10
+
+
+Values = list[ir.Value]
+Combine = Callable[[Values, Values], Values]
 
 
 class Team:
@@ -54,6 +60,60 @@ class Team:
     def copy(self, source: Buffer, to: Buffer) -> None:
         with self.elements(to) as (i, j):
             to[i, j] = source[i, j]
+
+    # Reductions: every thread gets the result, and the same bits.
+
+    def over_lanes(self, values: Values, combine: Combine) -> Values:
+        """Of a warp, whose lanes all are here. `combine` takes two lists in either order."""
+        distance = 1
+        while distance < WARP:
+            others = [shuffled(value, "bfly", distance) for value in values]
+            values = combine(values, others)
+            distance *= 2
+        return values
+
+    def over_block(self, values: Values, combine: Combine) -> Values:
+        """Of all threads. Behind it there must be a barrier before it is reached again."""
+        values = self.over_lanes(values, combine)
+        count = self.t.block // WARP
+        if count == 1:
+            return values
+        memories = [self.t.shared([count], value.type) for value in values]
+        with when(same(self.lane, 0)):
+            for value, memory in zip(values, memories, strict=True):
+                memref.store(value, memory, [self.warp])
+        self.barrier()
+        found = [[memref.load(m, [index(n)]) for m in memories] for n in range(count)]
+        return reduce(combine, found)
+
+    def first_largest(
+        self, start: Number, end: Number, key: Callable[[ir.Value], ir.Value]
+    ) -> ir.Value:
+        """The first i whose key is largest, by the whole block: see `over_block`.
+
+        As if looked for from the start on: a NaN is larger than nothing, and nothing than it.
+        """
+        i32 = ir.IntegerType.get_signless(32)
+        element = key(index(start)).type
+        infinity, below = constant(element, float("inf")), constant(element, float("-inf"))
+
+        def larger(mine: Values, others: Values) -> Values:
+            (x, i), (y, j) = mine, others
+            earlier = arith.cmpi(arith.CmpIPredicate.ult, j, i)
+            better = arith.ori(less(x, y), arith.andi(equal(x, y), earlier))
+            return [arith.select(better, b, a) for a, b in zip(mine, others, strict=True)]
+
+        def turn(i: ir.Value, *best: ir.Value) -> Values:
+            found = key(i)
+            unordered = arith.cmpf(arith.CmpFPredicate.UNO, found, found)
+            instead = arith.select(same(i, start), infinity, below)
+            found = arith.select(unordered, instead, found)
+            return larger(list(best), [found, arith.index_cast(i32, i)])
+
+        none = [below, constant(i32, -1)]
+        best = fold(plus(start, self.t.thread_id), end, none, turn, self.t.block)
+        _, place = self.over_block(best, larger)
+        return arith.index_castui(ir.IndexType.get(), place)
 
 
 def same(x: ir.Value, y: Number) -> ir.Value:

@@ -92,6 +92,47 @@ def test_right_hand_sides_are_spread_over_blocks() -> None:
     assert step.grid[0] == 10
 
 
+SHAPES = [
+    (1, 1),
+    (2, 2),
+    (5, 5),
+    (17, 17),
+    (33, 33),
+    (64, 64),
+    (75, 75),
+    (20, 45),
+    (45, 20),
+    (90, 70),
+]
+
+
+@DTYPES
+@BATCHES
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
+    """Pivots are LAPACK's, of the same rounded matrix."""
+    x = normal(batch, *shape).to(dtype).double()
+    factor, pivots, found = run(lambda x: torch.linalg.lu_factor_ex(x)[:2], x, dtype=dtype)
+    want, places = torch.linalg.lu_factor(x)
+    assert torch.equal(pivots, places)
+    near(factor, want, dtype, by=50)
+    p, lower, upper = torch.lu_unpack(factor, pivots)
+    near(p @ lower @ upper, x, dtype, by=2)
+    assert any(name.startswith("lu") for name in names(found)) == (max(shape) > 8)
+
+
+def test_pivots_of_ties_and_nan() -> None:
+    """The first of equal magnitudes, and what LAPACK does about no number: as on the CPU."""
+    x = normal(4, 20, 20)
+    x[0] = x[0].sign()
+    x[1, 7, 0] = x[2, 0, 0] = torch.nan
+    x[3, :, 5] = 0
+    factor, pivots, _ = run(lambda x: torch.linalg.lu_factor_ex(x)[:2], x, dtype=F64)
+    want = pullback.jit(lambda x: torch.linalg.lu_factor_ex(x)[:2])(x)
+    assert torch.equal(pivots, torch.as_tensor(want[1]))
+    torch.testing.assert_close(factor, torch.as_tensor(want[0]), rtol=0, atol=1e-9, equal_nan=True)
+
+
 def message(function: Callable[..., Any], bad: torch.Tensor) -> str:
     """Of the error that a call raises, without the line."""
     with pytest.raises(RuntimeError) as caught:
@@ -99,7 +140,11 @@ def message(function: Callable[..., Any], bad: torch.Tensor) -> str:
     return str(caught.value).partition(" (")[0]
 
 
-ERRORS: dict[str, Callable[..., Any]] = {"cholesky": torch.linalg.cholesky}
+ERRORS: dict[str, Callable[..., Any]] = {
+    "cholesky": torch.linalg.cholesky,
+    "solve": lambda x: torch.linalg.solve(x, x[..., :2]),
+    "inverse": torch.linalg.inv,
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -122,11 +167,19 @@ def likelihood(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return -0.5 * (y * weights).sum() - factor.diagonal(dim1=-2, dim2=-1).log().sum()
 
 
+def solution(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (torch.linalg.solve_ex(x, y)[0] ** 2).sum() + torch.linalg.slogdet(x)[1].sum()
+
+
+LOSSES = {f.__name__: f for f in (likelihood, solution)}
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("n", [4, 20, 70])
-def test_derivatives(n: int) -> None:
+def test_derivatives(n: int, name: str) -> None:
     x, y = positive(2, n), normal(2, n)
-    gradient = pullback.grad(likelihood, argnums=(0, 1))
+    gradient = pullback.grad(LOSSES[name], argnums=(0, 1))
     *results, _ = run(gradient, x, y, dtype=F64)
-    wanted = torch.func.grad(likelihood, argnums=(0, 1))(x, y)
+    wanted = torch.func.grad(LOSSES[name], argnums=(0, 1))(x, y)
     for got, want in zip(results, wanted, strict=True):
         near(got, want, F64)
