@@ -66,25 +66,33 @@ def _swap_pivot(a: Buffer, pivots: Buffer, permutation: Buffer, j: ir.Value) -> 
         permutation[0, j], permutation[0, place] = second, first
 
 
+def square(x: ir.Value) -> ir.Value:
+    """In f64: no norm of f32 numbers overflows or vanishes."""
+    wide = ir.F64Type.get()
+    x = x if x.type == wide else arith.extf(wide, x)
+    return arith.mulf(x, x)
+
+
+def reflector(head: ir.Value, below: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """What the head of a column becomes, what those below it (whose squares have this sum) are
+    divided by, and tau."""
+    zero, one = constant(head.type, 0), constant(head.type, 1)
+    norm = math.sqrt(arith.addf(square(head), below))
+    norm = norm if norm.type == head.type else arith.truncf(head.type, norm)
+    none = equal(below, constant(below.type, 0))
+    beta = arith.select(none, head, arith.negf(math.copysign(norm, head)))
+    scale = arith.select(none, one, arith.subf(head, beta))
+    divisor = arith.select(none, one, beta)
+    tau = arith.select(none, zero, arith.divf(arith.subf(beta, head), divisor))
+    return beta, scale, tau
+
+
 def qr(q: Buffer, r: Buffer, taus: Buffer, sums: Buffer) -> None:
     """r (all rows of x) becomes R over the reflectors, and q the columns asked for of Q."""
-    k, wide = min(r.rows, r.columns), ir.F64Type.get()
-
-    def square(x: ir.Value) -> ir.Value:
-        """In f64: no norm of f32 numbers overflows or vanishes."""
-        x = x if r.element == wide else arith.extf(wide, x)
-        return arith.mulf(x, x)
-
+    k = min(r.rows, r.columns)
     with loop(0, k) as j:
-        head = r[j, j]
-        below = total(plus(j, 1), r.rows, wide, lambda i: square(r[i, j]))
-        norm = math.sqrt(arith.addf(square(head), below))
-        norm = norm if wide == r.element else arith.truncf(r.element, norm)
-        none = equal(below, constant(wide, 0))
-        beta = arith.select(none, head, arith.negf(math.copysign(norm, head)))
-        scale = arith.select(none, r.number(1), arith.subf(head, beta))
-        divisor = arith.select(none, r.number(1), beta)
-        tau = arith.select(none, r.number(0), arith.divf(arith.subf(beta, head), divisor))
+        below = total(plus(j, 1), r.rows, ir.F64Type.get(), lambda i: square(r[i, j]))
+        beta, scale, tau = reflector(r[j, j], below)
         taus[0, j] = tau
         r[j, j] = beta
         with loop(plus(j, 1), r.rows) as i:

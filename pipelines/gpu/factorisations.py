@@ -11,10 +11,11 @@ from collections.abc import Callable
 from mlir import ir
 from mlir.dialects import arith, math
 
-from ..memory_loops import Buffer, Number, equal, index, loop, minus, plus
+from ..factorisations import reflector, square
+from ..memory_loops import Buffer, Number, downwards, equal, index, loop, minus, plus, smaller
 from ..scalars import width
 from ..triangular import root_of
-from .launch import divided, less, when
+from .launch import WARP, divided, less, when
 from .teams import Room, Team, minus_product, same, teams, threads_for
 
 
@@ -168,3 +169,65 @@ def lu_in_place(
         with team.warps(plus(j, 1), a.rows) as i, team.lanes(plus(j, 1), columns[1]) as c:
             a[i, c] = minus_product(a[i, c], a[i, j], a[j, c])
         team.barrier()
+
+
+def qr(q: Buffer, r: Buffer, x: Buffer) -> None:
+    """The columns asked for of Q, and R over what is left of the reflectors (all rows of x).
+
+    Columns lie along memory while a warp works on each.
+    """
+    count, rows, columns = x.type.shape
+    wide, steps = q.columns, min(rows, columns)
+    room = Room()
+    of_taus, of_columns, of_q = (
+        room.matrix(count, *shape, x.element)
+        for shape in ((1, steps), (columns, rows), (wide, rows))
+    )
+    with teams("qr", [count], threads_for(columns * WARP, 512)) as team:
+        [example] = team.places
+        taus, a, y = of_taus(team), of_columns(team), of_q(team)
+        team.copy(x.of(example), a, transposed=True)
+        with team.elements(y) as (i, j):
+            y[i, j] = arith.select(same(i, j), y.number(1), y.number(0))
+        team.barrier()
+        qr_in_place(team, a, taus)
+        team.copy(a, r.of(example), transposed=True)
+        # A reflector that is zero where the column is not does nothing to it.
+        with team.warps(0, wide) as c, downwards(0, smaller(plus(c, 1), steps)) as j:
+            _reflect(team, y, c, a, j, taus[0, j])
+        team.barrier()
+        team.copy(y, q.of(example), transposed=True)
+
+
+def qr_in_place(team: Team, a: Buffer, taus: Buffer) -> None:
+    """Of the matrix whose columns are the rows of a."""
+    wide = ir.F64Type.get()
+    with loop(0, min(a.rows, a.columns)) as j:
+        below = team.sum_of_lanes(plus(j, 1), a.columns, wide, lambda i: square(a[j, i]))
+        beta, scale, tau = reflector(a[j, j], below)
+        team.barrier()  # every warp has added up the column
+        with team.each(plus(j, 1), a.columns) as i:
+            a[j, i] = arith.divf(a[j, i], scale)
+        with team.one():
+            a[j, j], taus[0, j] = beta, tau
+        team.barrier()
+        with team.warps(plus(j, 1), a.rows) as c:
+            _reflect(team, a, c, a, j, tau)
+        team.barrier()
+
+
+def _reflect(
+    team: Team, x: Buffer, row: ir.Value, reflectors: Buffer, j: ir.Value, tau: ir.Value
+) -> None:
+    """x[row, j:] -= tau (x[row, j:] . v) v; v is 1, then row j of `reflectors`: by one warp.
+
+    Each element is one lane's alone, from the first reflector to the last: see `Team.lanes`.
+    """
+
+    def v(i: ir.Value) -> ir.Value:
+        return arith.select(same(i, j), x.number(1), reflectors[j, i])
+
+    dot = team.sum_of_lanes(j, x.columns, x.element, lambda i: arith.mulf(v(i), x[row, i]))
+    by = arith.mulf(tau, dot)
+    with team.lanes(j, x.columns) as i:
+        x[row, i] = minus_product(x[row, i], by, v(i))

@@ -29,6 +29,7 @@ _IN_BLOCKS: dict[str, Callable[..., None]] = {
     "cholesky": factorisations.cholesky,
     "triangular_solve": factorisations.triangular_solve,
     "lu": factorisations.lu,
+    "qr": factorisations.qr,
 }
 
 

@@ -45,8 +45,13 @@ class Team:
         return loop(plus(start, self.warp), end, self.t.block // WARP)
 
     def lanes(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
-        """In a warp's turn, the lanes'."""
-        return loop(plus(start, self.lane), end, WARP)
+        """In a warp's turn, the lanes'. A number is the same lane's whatever the start."""
+        return loop(self._first_of_lane(start), end, WARP)
+
+    def _first_of_lane(self, start: Number) -> Number:
+        """The first number from `start` on that is this lane's modulo their count."""
+        after = arith.andi(arith.subi(self.lane, index(start)), index(WARP - 1))
+        return plus(start, after)
 
     def one(self) -> AbstractContextManager[None]:
         """What a single thread does."""
@@ -57,9 +62,9 @@ class Team:
         with self.warps(0, of.rows) as i, self.lanes(0, of.columns) as j:
             yield i, j
 
-    def copy(self, source: Buffer, to: Buffer) -> None:
-        with self.elements(to) as (i, j):
-            to[i, j] = source[i, j]
+    def copy(self, source: Buffer, to: Buffer, transposed: bool = False) -> None:
+        with self.elements(source) as (i, j):
+            to[(j, i) if transposed else (i, j)] = source[i, j]
 
     # Reductions: every thread gets the result, and the same bits.
 
@@ -71,6 +76,19 @@ class Team:
             values = combine(values, others)
             distance *= 2
         return values
+
+    def sum_of_lanes(
+        self, start: Number, end: Number, element: ir.Type, term: Callable[[ir.Value], ir.Value]
+    ) -> ir.Value:
+        """The sum of term(i), start <= i < end, by the lanes of a warp."""
+
+        def turn(i: ir.Value, sum_: ir.Value) -> Values:
+            return [arith.addf(sum_, term(i))]
+
+        first = self._first_of_lane(start)
+        sums = fold(first, end, [constant(element, 0)], turn, WARP)
+        [total] = self.over_lanes(sums, lambda x, y: [arith.addf(*x, *y)])
+        return total
 
     def over_block(self, values: Values, combine: Combine) -> Values:
         """Of all threads. Behind it there must be a barrier before it is reached again."""

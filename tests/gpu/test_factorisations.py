@@ -133,6 +133,28 @@ def test_pivots_of_ties_and_nan() -> None:
     torch.testing.assert_close(factor, torch.as_tensor(want[0]), rtol=0, atol=1e-9, equal_nan=True)
 
 
+@DTYPES
+@BATCHES
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_qr(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
+    x = normal(batch, *shape)
+    x[0, :, 0] = 0
+    x[0, 0, 0] = 1
+    q, r, full, more, found = run(
+        lambda x: (*torch.linalg.qr(x), *torch.linalg.qr(x, mode="complete")), x, dtype=dtype
+    )
+    for left, right, want in (
+        (q, r, torch.linalg.qr(x)),
+        (full, more, torch.linalg.qr(x, mode="complete")),
+    ):
+        near(left @ right, x, dtype, by=4)
+        near(left.mT @ left, torch.eye(left.shape[-1], dtype=F64).expand(batch, -1, -1), dtype)
+        assert torch.equal(right, right.triu())
+        signs = torch.sign(right.diagonal(dim1=-2, dim2=-1))
+        assert torch.equal(signs, torch.sign(want[1].diagonal(dim1=-2, dim2=-1)))
+    assert any(name.startswith("qr") for name in names(found)) == (max(shape) > 8)
+
+
 def message(function: Callable[..., Any], bad: torch.Tensor) -> str:
     """Of the error that a call raises, without the line."""
     with pytest.raises(RuntimeError) as caught:
@@ -171,7 +193,12 @@ def solution(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (torch.linalg.solve_ex(x, y)[0] ** 2).sum() + torch.linalg.slogdet(x)[1].sum()
 
 
-LOSSES = {f.__name__: f for f in (likelihood, solution)}
+def least_squares(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    q, r = torch.linalg.qr(x)
+    return (q.mT @ y[..., None]).sin().sum() + r.cos().sum()
+
+
+LOSSES = {f.__name__: f for f in (likelihood, solution, least_squares)}
 
 
 @pytest.mark.parametrize("name", LOSSES)
