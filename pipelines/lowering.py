@@ -18,7 +18,7 @@ from .affine import Index, Shape, dim, fixed, identity
 from .builders import dense
 from .contraction import contraction
 from .convolution import convolution
-from .cumulative import cumulative_sum
+from .cumulative import cumulative
 from .error_status import Errors, ErrorSite
 from .indexing import gathered, scattered
 from .linalg_lowering import LinalgLowering
@@ -245,6 +245,14 @@ class Lowering(Errors, LinalgLowering):
         offsets: Sequence[int],
         strides: Sequence[int],
     ) -> Node:
+        wider = [d for d, size in enumerate(x.shape) if size != shape[d]]
+        if len(wider) == 1 and set(strides) == {1} and x.size:
+            # Only what is around is filled.
+            [d] = wider
+            low, high = offsets[d], shape[d] - offsets[d] - x.shape[d]
+            ends = [[*shape[:d], n, *shape[d + 1 :]] if n else None for n in (low, high)]
+            before, after = ([self.moved(value, end, [])] if end else [] for end in ends)
+            return self.concatenate([*before, x, *after], d)
         around = self.moved(value, shape, [])
         return self.inserted(around, [x], [list(offsets)], list(strides))
 
@@ -339,8 +347,10 @@ class Lowering(Errors, LinalgLowering):
     def scatter(self, x: Node, *rest: Any) -> Node:
         return scattered(self, x, *rest, combine=None)
 
-    def cumulative_sum(self, x: Node, along: int, reverse: bool) -> Node:
-        return cumulative_sum(self, x, along, reverse)
+    def cumulative(
+        self, kind: str, operands: Sequence[Node], along: int, reverse: bool = False
+    ) -> Node:
+        return cumulative(self, kind, operands, along, reverse)
 
     def argsort(self, x: Node, along: int, descending: bool) -> Node:
         return argsorted(self, x, along, descending)

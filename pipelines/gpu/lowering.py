@@ -22,6 +22,7 @@ from ..loop_emission import Emission
 from ..loop_graph import CHEAP, Node, Pointwise, Reduction, Reshaped
 from ..lowering import MAXIMUM, Lowering
 from ..memory_loops import Product
+from ..prefixes import KINDS
 from ..scalars import Scalars, constant
 from . import matrices, products, scans, scatters, sorting
 from .nests import STARTS
@@ -151,18 +152,20 @@ class GpuLowering(Lowering):
     def scatter(self, x: Node, *rest: Any) -> Node:
         return scatters.scattered(self, x, *rest, monoid=None)
 
-    def cumulative_sum(self, x: Node, along: int, reverse: bool) -> Node:
-        outer, inner = math.prod(x.shape[:along]), math.prod(x.shape[along + 1 :])
-        sizes = outer, x.shape[along], inner
-        wide = ir.F64Type.get() if isinstance(x.element, ir.FloatType) else x.element
+    def cumulative(
+        self, kind: str, operands: Sequence[Node], along: int, reverse: bool = False
+    ) -> Node:
+        shape = operands[0].shape
+        prefix = KINDS[kind](*(x.element for x in operands))
+        sizes = math.prod(shape[:along]), shape[along], math.prod(shape[along + 1 :])
 
-        def emit(emission: Emission, places: Sequence[Any], values: ir.Value) -> None:
-            m, memory = emission.scalars, memory_of(values)
-            scans.scan(m, memory, places[0], sizes, wide, reverse)
+        def emit(emission: Emission, places: Sequence[Any], *tensors: ir.Value) -> None:
+            sources = [memory_of(tensor) for tensor in tensors]
+            scans.scan(emission.scalars, prefix, sources, places, sizes, reverse)
 
-        rows = self.reshape(x, sizes)
-        [found] = self.in_memory([(sizes, x.element)], [rows], emit)
-        return self.reshape(found, x.shape)
+        rows = [self.reshape(x, sizes) for x in operands]
+        [found] = self.in_memory([(sizes, type_) for type_ in prefix.results], rows, emit)
+        return self.reshape(found, shape)
 
     def argsort(self, x: Node, along: int, descending: bool) -> Node:
         i64 = ir.IntegerType.get_signless(64)

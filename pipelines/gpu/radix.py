@@ -219,7 +219,7 @@ class RadixSort:
                     with block_of(read.else_block):
                         scf.YieldOp([zero])
                     here = read.results[0]
-                    up_to = warps.scan(t, here, arith.addi)
+                    [up_to] = warps.scan(at, [here], _sums)
                     carried = loop.inner_iter_args[0]
                     with when(inside):
                         before = arith.addi(carried, arith.subi(up_to, here))
@@ -236,18 +236,18 @@ class RadixSort:
             ranked = self._ranked(t, step, row, tile, counted)
             bin_, total = self._counted(t, step, counted, True)
             inside = less(t.thread_id, step.bins)
-            values = [total]
+            groups = [[total]]
             if sums is not None:
                 overall = memref.load(sums[1], [row, bin_])
-                values.append(arith.select(inside, overall, zero))
-            scanned = warps.block_scan(t, values, arith.addi, [zero] * len(values))
+                groups.append([arith.select(inside, overall, zero)])
+            scanned = warps.block_scan(t, groups, _sums, [zero])
             starts = t.shared([step.bins], self.i32)  # in the tile
             moves = t.shared([step.bins], self.i32)  # from there into the row
             with when(inside):
-                start = scanned[0][0]
+                [start] = scanned[0][0]
                 memref.store(start, starts, [bin_])
                 if sums is not None:
-                    place = arith.addi(scanned[1][0], memref.load(sums[0], [row, bin_, tile]))
+                    place = arith.addi(scanned[1][0][0], memref.load(sums[0], [row, bin_, tile]))
                     memref.store(arith.subi(place, start), moves, [bin_])
             t.barrier()
             keys = t.shared([self.tile], ranked[0][1].type)
@@ -334,3 +334,7 @@ def _into(keys: Any, order: Any, shift: int) -> Write:
         memref.store(position, order, [row, place])
 
     return write
+
+
+def _sums(earlier: warps.Values, later: warps.Values) -> warps.Values:
+    return [arith.addi(x, y) for x, y in zip(earlier, later, strict=True)]

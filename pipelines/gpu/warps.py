@@ -12,7 +12,9 @@ from ..scalars import constant
 from .launch import WARP, Threads, when
 from .shuffles import shuffled
 
-Combine = Callable[[ir.Value, ir.Value], ir.Value]
+Values = Sequence[ir.Value]
+#: Of what several values are together: (earlier, later) -> both.
+Combine = Callable[[Values, Values], Values]
 
 
 def lane(t: Threads) -> ir.Value:
@@ -53,46 +55,50 @@ def first(lanes: ir.Value) -> ir.Value:
     return math.cttz(lanes)
 
 
-def scan(t: Threads, value: ir.Value, combine: Combine) -> ir.Value:
-    """Of each lane, the values of the lanes up to it combined in order."""
-    mine = lane(t)
+def scan(lane: ir.Value, values: Values, combine: Combine, lanes: int = WARP) -> Values:
+    """Of each lane, what the lanes up to it have, combined in order; a row is `lanes` wide."""
     distance = 1
-    while distance < WARP:
-        before = combine(shuffled(value, "up", distance), value)
-        there = arith.cmpi(arith.CmpIPredicate.uge, mine, index_constant(distance))
-        value = arith.select(there, before, value)
+    while distance < lanes:
+        longer = combine([shuffled(value, "up", distance) for value in values], values)
+        there = arith.cmpi(arith.CmpIPredicate.uge, lane, index_constant(distance))
+        values = chosen(there, longer, values)
         distance *= 2
-    return value
+    return values
+
+
+def chosen(condition: ir.Value, on_true: Values, on_false: Values) -> Values:
+    return [arith.select(condition, x, y) for x, y in zip(on_true, on_false, strict=True)]
 
 
 def block_scan(
-    t: Threads, values: Sequence[ir.Value], combine: Combine, starts: Sequence[ir.Value]
-) -> list[tuple[ir.Value, ir.Value]]:
-    """Of each of `values`: those of the threads before this one combined, and of the whole block.
+    t: Threads, groups: Sequence[Values], combine: Combine, start: Values
+) -> list[tuple[Values, Values]]:
+    """Of each of `groups`: those of the threads before this one combined, and of the whole block.
 
-    `starts` change nothing when combined with. All threads of the block take part.
+    `start` changes nothing when combined with. All threads of the block take part.
     """
     warps = t.block // WARP
     at_lane, at_warp = lane(t), warp(t)
     last = arith.cmpi(arith.CmpIPredicate.eq, at_lane, index_constant(WARP - 1))
     is_first = arith.cmpi(arith.CmpIPredicate.eq, at_lane, index_constant(0))
     within, memories = [], []
-    for value, start in zip(values, starts, strict=True):
-        up_to = scan(t, value, combine)
-        shifted = shuffled(up_to, "up", 1)
-        within.append((arith.select(is_first, start, shifted), up_to))
-        memories.append(t.shared([warps], value.type))
+    for values in groups:
+        up_to = scan(at_lane, values, combine)
+        before = [shuffled(value, "up", 1) for value in up_to]
+        within.append((chosen(is_first, start, before), up_to))
+        memories.append([t.shared([warps], value.type) for value in values])
     with when(last):
         for (_, up_to), memory in zip(within, memories, strict=True):
-            memref.store(up_to, memory, [at_warp])
+            for value, slots in zip(up_to, memory, strict=True):
+                memref.store(value, slots, [at_warp])
     t.barrier()
     results = []
-    for (before, _), memory, start in zip(within, memories, starts, strict=True):
+    for (before, _), memory in zip(within, memories, strict=True):
         so_far, mine = start, start
         for n in range(warps):
             here = arith.cmpi(arith.CmpIPredicate.eq, at_warp, index_constant(n))
-            mine = arith.select(here, so_far, mine)
-            total = memref.load(memory, [index_constant(n)])
+            mine = chosen(here, so_far, mine)
+            total = [memref.load(slots, [index_constant(n)]) for slots in memory]
             so_far = combine(so_far, total) if n else total
         results.append((combine(mine, before), so_far))
     return results

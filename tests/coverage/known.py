@@ -114,13 +114,6 @@ KNOWN: tuple[Difference, ...] = (
     ),
     Difference("cumprod", "all", "torch leaves out what follows a zero, also a NaN", form=REVERSE),
     Difference("masked.cumprod", "all", "as cumprod", form=REVERSE),
-    Difference(
-        "masked.cumprod",
-        "all",
-        "beyond f32 infinity times 0 is NaN here; torch's CPU kernel multiplies in f64",
-        form="vmap",
-        dtype="f32",
-    ),
     *(
         Difference(f"std{name}", point, _SQUARES, dtype="f32")
         for name in ("", ".unbiased", "_mean", "_mean.unbiased")

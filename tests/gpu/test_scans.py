@@ -1,4 +1,4 @@
-"""Partial sums on GPUs: torch's values, and how often memory is gone through."""
+"""What is combined along a dimension on GPUs: torch's values; how often memory is gone through."""
 
 from __future__ import annotations
 
@@ -71,6 +71,70 @@ def test_infinities_stay_where_they_are() -> None:
     assert (result[3001:4001] == np.inf).all() and np.isnan(result[4001:]).all()
 
 
+def extrema(x: torch.Tensor, dim: int) -> tuple[torch.Tensor, ...]:
+    return (*torch.cummax(x, dim), *torch.cummin(x, dim))
+
+
+OTHERS = {
+    "product": lambda x, dim: torch.cumprod(x, dim),
+    "logsumexp": lambda x, dim: torch.logcumsumexp(x, dim),
+    "extrema": extrema,
+}
+SHAPES = [(0,), (1,), (17,), (257,), (2053,), (9001,), (3, 33), (130, 5), (3, 700), (2, 70, 3)]
+
+
+def others(kind: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    """Numbers whose products stay numbers, and of which many are equal."""
+    x = numbers(torch.float64, *shape)
+    if kind == "extrema":
+        return x.mul(4).round().to(dtype)
+    return (1 + x / 64 if kind == "product" else x * 9).to(dtype)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_products_extrema_and_logarithms(kind: str, shape: tuple[int, ...]) -> None:
+    function = OTHERS[kind]
+    dtype = (torch.float32, torch.float64)[sum(shape) % 2]
+    x = others(kind, dtype, shape)
+    for dim in range(len(shape)):
+        found = device(lambda x, dim=dim: function(x, dim), x)([x.numpy()])
+        wanted = function(x, dim)
+        for got, want in zip(found, [wanted] if torch.is_tensor(wanted) else wanted, strict=True):
+            # One after the other, as torch adds them, logarithms round at every step.
+            limit = 0.0 if kind == "extrema" else 3000 * torch.finfo(dtype).eps
+            torch.testing.assert_close(torch.from_numpy(got), want, rtol=limit, atol=limit)
+
+
+@pytest.mark.parametrize("kind", ["product", "logsumexp"])
+@pytest.mark.parametrize("shape", [(1000,), (4099,), (3, 70, 2)], ids=str)
+def test_derivatives_are_recurrences(kind: str, shape: tuple[int, ...]) -> None:
+    """From the end, with the factor of the place behind; a zero is a number like others."""
+    x, w = others(kind, torch.float64, shape), numbers(torch.float64, *shape)
+    dim = len(shape) // 2
+    if kind == "product":
+        x.select(dim, shape[dim] // 3).zero_()
+
+    def function(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (OTHERS[kind](x, dim) * w).sum()
+
+    [got] = device(pullback.grad(function), x, w)([x.numpy(), w.numpy()])
+    wanted = torch.func.grad(function)(x, w)
+    torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("length", [40, 5000])
+def test_ends_of_numbers(kind: str, length: int) -> None:
+    x, function = others(kind, torch.float64, (length,)), OTHERS[kind]
+    for place, end in ((0, -torch.inf), (7, torch.inf), (length // 2, -torch.inf), (31, torch.nan)):
+        x[place] = end
+        wanted = function(x, 0)
+        found = device(lambda x: function(x, 0), x)([x.numpy()])
+        for got, want in zip(found, [wanted] if torch.is_tensor(wanted) else wanted, strict=True):
+            torch.testing.assert_close(torch.from_numpy(got), want, equal_nan=True)
+
+
 @pytest.mark.parametrize("shape", [(100_003,), (2000, 50), (100, 1000)], ids=str)
 def test_memory_is_gone_through_as_often_as_must_be(shape: tuple[int, ...]) -> None:
     """Long rows: read twice, written once, in two kernels; others in one."""
@@ -103,3 +167,24 @@ def test_at_a_million(shape: tuple[int, ...], dtype: torch.dtype) -> None:
             for architecture in ptxas.ARCHITECTURES:
                 figures = ptxas.assemble(found.compilation.ptx, architecture).figures.values()
                 assert all(f.spilled == 0 and f.shared <= 48 << 10 for f in figures)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("shape", [(1 << 20,), (1 << 10, 1 << 10)], ids=str)
+def test_others_at_a_million(kind: str, shape: tuple[int, ...]) -> None:
+    """No step waits for all before it: a few launches, of many blocks."""
+    function = OTHERS[kind]
+    for dim in range(len(shape)):
+        x = torch.zeros(shape, dtype=torch.float64)
+        programs = [lambda x, dim=dim: function(x, dim)]
+        if kind != "extrema":  # whose derivative is a scatter
+            programs.append(pullback.grad(lambda x, dim=dim: function(x, dim).sum()))
+        for program in programs:
+            found = device(program, x)
+            launches = [step for step in walk(found.plan.steps) if isinstance(step, Launch)]
+            assert len(launches) <= 16
+            assert max(launch.grid[0] for launch in launches) >= 64
+            if ptxas.find() is not None:
+                figures = ptxas.assemble(found.compilation.ptx, ptxas.ARCHITECTURES[-1]).figures
+                for name, f in figures.items():
+                    assert f.spilled == 0 and f.shared <= 48 << 10, name

@@ -109,6 +109,11 @@ KERNELS: dict[str, Case] = {
     "sort": (lambda x: tuple(torch.sort(x, dim=1)), [normal(3, 1030)]),
     "long sort": (torch.argsort, [normal(9001)]),
     "scan": (lambda x: torch.cumsum(x, 0), [normal(5003)]),
+    "extrema": (lambda x: tuple(torch.cummax(x, 0)), [normal(5003)]),
+    "recurrence": (
+        lambda x, y: torch.func.vjp(lambda z: torch.cumprod(z, 0), 1 + x / 64)[1](y)[0],
+        [normal(5003), normal(5003, seed=1)],
+    ),
     "scatter": (
         lambda x, i, u: x.index_add(0, i, u),
         [normal(21, 3), torch.arange(205) % 17, normal(205, 3)],

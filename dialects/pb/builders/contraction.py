@@ -28,6 +28,27 @@ class Contraction(Creation):
             return x
         return self._make(gen.CumulativeSumOp, x, dim, reverse=reverse or None)
 
+    def cumulative_product(self, x: ir.Value, dim: int) -> ir.Value:
+        return self._make(gen.CumulativeProductOp, x, dim)
+
+    def cumulative_logsumexp(self, x: ir.Value, dim: int) -> ir.Value:
+        return self._make(gen.CumulativeLogsumexpOp, x, dim)
+
+    def cumulative_extremum(self, x: ir.Value, dim: int, smallest: bool = False) -> ir.Value:
+        """i64 positions along `dim`: of the largest element so far, the last one of equals."""
+        return self._make(gen.CumulativeExtremumOp, x, dim, smallest=smallest or None)
+
+    def linear_recurrence(
+        self, factors: ir.Value, terms: Any, dim: int, reverse: bool = False
+    ) -> Any:
+        """h[k] = factors[k] h[k - 1] + terms[k] along `dim`, from h[0] = terms[0].
+
+        `reverse`: its transpose, h[k] = factors[k + 1] h[k + 1] + terms[k].
+        """
+        if terms is ZERO:
+            return terms
+        return self._make(gen.LinearRecurrenceOp, factors, terms, dim, reverse=reverse or None)
+
     def dot_general(
         self,
         x: Tangent,

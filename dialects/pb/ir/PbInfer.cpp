@@ -154,12 +154,21 @@ LogicalResult ScatterMaxOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op,
   return inferScattered(loc, op, types);
 }
 
-LogicalResult ArgsortOp::inferReturnTypes(MLIRContext *context, Loc loc, Adaptor op, Types &types) {
-  auto x = tensor(op.getX());
-  if (failed(checkDims(loc, "dimension", {(int64_t)op.getDim()}, x.getRank())))
+static LogicalResult inferPositions(Loc loc, Value value, int64_t dim, Types &types) {
+  auto x = tensor(value);
+  if (failed(checkDims(loc, "dimension", {dim}, x.getRank())))
     return failure();
-  types.push_back(x.clone(IntegerType::get(context, 64)));
+  types.push_back(x.clone(IntegerType::get(x.getContext(), 64)));
   return success();
+}
+
+LogicalResult ArgsortOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op, Types &types) {
+  return inferPositions(loc, op.getX(), op.getDim(), types);
+}
+
+LogicalResult CumulativeExtremumOp::inferReturnTypes(MLIRContext *, Loc loc, Adaptor op,
+                                                     Types &types) {
+  return inferPositions(loc, op.getX(), op.getDim(), types);
 }
 
 static LogicalResult inferReduced(Loc loc, Value value, ArrayRef<int64_t> dims, Types &types) {

@@ -16,11 +16,17 @@ LogicalResult BitcastOp::inferReturnTypes(MLIRContext *context, std::optional<Lo
   return success();
 }
 
-LogicalResult CumulativeSumOp::verify() {
-  int64_t rank = cast<RankedTensorType>(getX().getType()).getRank();
-  if ((int64_t)getDim() >= 0 && (int64_t)getDim() < rank)
+template <typename AnyOp> static LogicalResult verifyDim(AnyOp op) {
+  int64_t rank = cast<RankedTensorType>(op.getResult().getType()).getRank();
+  int64_t dim = op.getDim();
+  if (dim >= 0 && dim < rank)
     return success();
-  return emitOpError("dimension ") << (int64_t)getDim() << " is out of range for rank " << rank;
+  return op.emitOpError("dimension ") << dim << " is out of range for rank " << rank;
 }
+
+LogicalResult CumulativeSumOp::verify() { return verifyDim(*this); }
+LogicalResult CumulativeProductOp::verify() { return verifyDim(*this); }
+LogicalResult CumulativeLogsumexpOp::verify() { return verifyDim(*this); }
+LogicalResult LinearRecurrenceOp::verify() { return verifyDim(*this); }
 
 } // namespace pb

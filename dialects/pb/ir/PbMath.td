@@ -74,13 +74,46 @@ def Pb_BitcastOp : Pb_Inferred<"bitcast"> {
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
-// -- partial sums ------------------------------------------------------------------
+// -- along a dimension, up to each element ------------------------------------------
 
-def Pb_CumulativeSumOp : Pb_Op<"cumulative_sum", [Pure, SameOperandsAndResultType]> {
+class Pb_Cumulative<string mnemonic, Type type> : Pb_Op<mnemonic, [Pure, SameOperandsAndResultType]> {
+  let arguments = (ins type:$x, I64Attr:$dim);
+  let results = (outs type:$result);
+  let assemblyFormat = "$x `dim` `=` $dim attr-dict `:` type($x)";
+  let hasVerifier = 1;
+}
+
+def Pb_CumulativeSumOp : Pb_Cumulative<"cumulative_sum", Pb_NumberTensor> {
   let summary = "the sums of the elements along dim, up to each of them; from the end if `reverse`";
   let arguments = (ins Pb_NumberTensor:$x, I64Attr:$dim, UnitAttr:$reverse);
-  let results = (outs Pb_NumberTensor:$result);
+}
+def Pb_CumulativeProductOp : Pb_Cumulative<"cumulative_product", Pb_NumberTensor> {
+  let summary = "the products of the elements along dim, up to each of them";
+}
+def Pb_CumulativeLogsumexpOp : Pb_Cumulative<"cumulative_logsumexp", Pb_FloatTensor> {
+  let summary = "log of the sums of exp(x) along dim, up to each element";
+}
+def Pb_CumulativeExtremumOp : Pb_Inferred<"cumulative_extremum"> {
+  let summary = "the position of the largest element along dim, up to each; or of the `smallest`";
+  let description = [{
+    Of equal elements the last. NaN is the extremum from where it is on, the last one if there are
+    several. The elements themselves are read by a gather, which has the derivative.
+  }];
+  let arguments = (ins Pb_NumberTensor:$x, I64Attr:$dim, UnitAttr:$smallest);
+  let results = (outs Pb_IntTensor:$result);
   let assemblyFormat = "$x `dim` `=` $dim attr-dict `:` type($x)";
+}
+def Pb_LinearRecurrenceOp : Pb_Op<"linear_recurrence", [Pure, SameOperandsAndResultType]> {
+  let summary = "h[k] = factors[k] h[k - 1] + terms[k] along dim; its transpose if `reverse`";
+  let description = [{
+    It starts with h[0] = terms[0]. The transpose goes from the end to the start:
+    h[k] = factors[k + 1] h[k + 1] + terms[k]. Neither reads the first factor. Every derivative of
+    what is multiplied along a dimension is one of the two.
+  }];
+  let arguments = (ins Pb_FloatTensor:$factors, Pb_FloatTensor:$terms, I64Attr:$dim,
+                       UnitAttr:$reverse);
+  let results = (outs Pb_FloatTensor:$result);
+  let assemblyFormat = "$factors `,` $terms `dim` `=` $dim attr-dict `:` type($terms)";
   let hasVerifier = 1;
 }
 

@@ -264,6 +264,27 @@ func.func @f(%x: tensor<4xf32>) {
 
 func.func @f(%x: tensor<4xf32>) {
   // expected-error@+1 {{dimension 1 is out of range for rank 1}}
+  %0 = pb.cumulative_product %x dim = 1 : tensor<4xf32>
+}
+
+// -----
+
+func.func @f(%x: tensor<4xf32>) {
+  // expected-error@+1 {{dimension 1 is out of range for rank 1}}
+  %0 = pb.cumulative_extremum %x dim = 1 : tensor<4xf32>
+}
+
+// -----
+
+func.func @f(%x: tensor<4xf32>) {
+  // expected-error@+1 {{dimension 2 is out of range for rank 1}}
+  %0 = pb.linear_recurrence %x, %x dim = 2 : tensor<4xf32>
+}
+
+// -----
+
+func.func @f(%x: tensor<4xf32>) {
+  // expected-error@+1 {{dimension 1 is out of range for rank 1}}
   %0 = pb.reduce_sum %x dims = [1] : tensor<4xf32>
 }
 

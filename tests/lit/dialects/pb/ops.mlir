@@ -92,6 +92,22 @@ func.func @indexing(%x: tensor<4x5xf32>, %i: tensor<3xi64>, %updates: tensor<3x5
   return
 }
 
+// CHECK-LABEL: func @cumulative(
+// CHECK-SAME: %[[X:.*]]: tensor<4x5xf32>, %[[Y:.*]]: tensor<4x5xf32>
+func.func @cumulative(%x: tensor<4x5xf32>, %y: tensor<4x5xf32>) {
+  // CHECK: pb.cumulative_sum %[[X]] dim = 1 {reverse} : tensor<4x5xf32>
+  %sum = pb.cumulative_sum %x dim = 1 {reverse} : tensor<4x5xf32>
+  // CHECK: pb.cumulative_product %[[X]] dim = 0 : tensor<4x5xf32>
+  %product = pb.cumulative_product %x dim = 0 : tensor<4x5xf32>
+  // CHECK: pb.cumulative_logsumexp %[[X]] dim = 1 : tensor<4x5xf32>
+  %log = pb.cumulative_logsumexp %x dim = 1 : tensor<4x5xf32>
+  // CHECK: pb.cumulative_extremum %[[X]] dim = 1 {smallest} : tensor<4x5xf32>
+  %least = pb.cumulative_extremum %x dim = 1 {smallest} : tensor<4x5xf32>
+  // CHECK: pb.linear_recurrence %[[X]], %[[Y]] dim = 0 {reverse} : tensor<4x5xf32>
+  %h = pb.linear_recurrence %x, %y dim = 0 {reverse} : tensor<4x5xf32>
+  return
+}
+
 // CHECK-LABEL: func @contraction(
 // CHECK-SAME: %[[X:.*]]: tensor<7x2x3xf64>, %[[Y:.*]]: tensor<3x4x7xf64>
 func.func @contraction(%x: tensor<7x2x3xf64>, %y: tensor<3x4x7xf64>) {
