@@ -16,7 +16,7 @@ from ..builders import symbol, walk
 from ..control import CONTROL
 from ..plan_memory import VIEWS, compute_in_place
 from ..stages import run_passes
-from . import maps, reductions, rows, transposes
+from . import maps, reductions, resident, rows, transposes
 from .epilogues import Fused
 from .launch import launch
 from .nests import Nest, cloned
@@ -74,7 +74,9 @@ def _convert(block: ir.Block) -> None:
                 host.operation.move_before(run[0].operation)
         between = []
         run.append(op)
-        if kind == "control":
+        if kind == "control" and resident.fits(op.operation):
+            resident.emit(op.operation)
+        elif kind == "control":
             for region in op.operation.regions:
                 for inner in region.blocks:
                     _convert(inner)

@@ -25,6 +25,8 @@ BLOCK = 256
 NAME = "kernel"
 #: On a launch, and on its kernel: how many blocks a multiprocessor must have room for.
 RESIDENT = "nvvm.minctasm"
+#: On a launch: its threads read what others of them wrote.
+EXCHANGES = "pb.exchanges"
 #: The address space of memory that a block shares.
 SHARED = 3
 
@@ -76,11 +78,14 @@ def refuse_more(what: str, count: int) -> None:
 
 
 @contextmanager
-def launch(name: str, grid: int, block: int, resident: int = 0) -> Iterator[Threads]:
+def launch(
+    name: str, grid: int, block: int, resident: int = 0, exchanges: bool = False
+) -> Iterator[Threads]:
     """Here, a kernel of `grid` blocks of `block` threads.
 
     A multiprocessor must have room for `resident` blocks; 0: as the assembler thinks best, which
-    may be registers on the stack.
+    may be registers on the stack. Threads may read from global memory what others of their block
+    wrote, behind a barrier, if it `exchanges`.
     """
     refuse_more("blocks of threads", grid)
     one = index_constant(1)
@@ -89,6 +94,8 @@ def launch(name: str, grid: int, block: int, resident: int = 0) -> Iterator[Thre
     if resident:
         i32 = ir.IntegerType.get_signless(32)
         op.operation.attributes[RESIDENT] = ir.IntegerAttr.get(i32, resident)
+    if exchanges:
+        op.operation.attributes[EXCHANGES] = ir.UnitAttr.get()
     body = op.body.blocks[0] if len(op.body.blocks) else op.body.blocks.append()
     with ir.InsertionPoint(body):
         yield Threads(op, grid, block)

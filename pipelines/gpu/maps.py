@@ -29,12 +29,13 @@ def emit(nest: Nest) -> None:
     with launch(nest.name, -(-threads // block), block) as t:
         if lanes == 1:
             with when(less(t.flat(), count)):
-                _scalar(nest, unravelled(t.flat(), nest.domain))
+                scalar(nest, unravelled(t.flat(), nest.domain))
             return
         _vectorised(nest, t, count, lanes)
 
 
-def _scalar(nest: Nest, loops: Sequence[ir.Value]) -> None:
+def scalar(nest: Nest, loops: Sequence[ir.Value]) -> None:
+    """One element."""
     results = nest.run(loops, nest.loads(loops, {}))
     for access, value in zip(nest.outputs, results, strict=True):
         memref.store(value, access.buffer, access.at(loops))
@@ -51,7 +52,7 @@ def _vectorised(nest: Nest, t: Threads, count: int, lanes: int) -> None:
         rest = arith.addi(t.flat(), index_constant(whole * lanes - whole))
         late = arith.cmpi(arith.CmpIPredicate.uge, t.flat(), index_constant(whole))
         with when(arith.andi(late, less(rest, count))):
-            _scalar(nest, [rest])
+            scalar(nest, [rest])
 
 
 def _vector(nest: Nest, loops: list[ir.Value], lanes: int) -> None:

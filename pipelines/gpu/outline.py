@@ -18,7 +18,7 @@ from ...dialects.errors import InternalError
 from ..builders import symbol, walk
 from ..plan_memory import VIEWS
 from . import plan
-from .launch import NAME, RESIDENT, SHARED, launch
+from .launch import EXCHANGES, NAME, RESIDENT, SHARED, launch
 from .nests import cloned
 from .plan import Argument, For, If, Kind, Launch, Step, While
 
@@ -265,7 +265,8 @@ def _function(
     types = [p.type if isinstance(p.type, ir.MemRefType) else i64 for p in parameters.values()]
     with ir.InsertionPoint(state.module.body), op.location:
         function = func.FuncOp("kernel.new", ir.FunctionType.get(types, []))
-        function.arg_attrs = ir.ArrayAttr.get([_promises(p) for p in parameters.values()])
+        apart = EXCHANGES not in op.operation.attributes
+        function.arg_attrs = ir.ArrayAttr.get([_promises(p, apart) for p in parameters.values()])
         function.attributes[BLOCK] = ir.IntegerAttr.get(i64, threads)
         if RESIDENT in op.operation.attributes:
             function.attributes[RESIDENT] = op.operation.attributes[RESIDENT]
@@ -281,9 +282,12 @@ def _function(
     return function
 
 
-def _promises(parameter: _Parameter) -> ir.DictAttr:
-    """No promise of alignment: LLVM would read past the end of what is only aligned, not longer."""
-    if not isinstance(parameter.type, ir.MemRefType):
+def _promises(parameter: _Parameter, apart: bool) -> ir.DictAttr:
+    """`apart`: nobody else touches the memory meanwhile; LLVM would move reads over barriers.
+
+    No promise of alignment: LLVM would read past the end of what is only aligned, not longer.
+    """
+    if not apart or not isinstance(parameter.type, ir.MemRefType):
         return ir.DictAttr.get({})
     return ir.DictAttr.get({"llvm.noalias": ir.UnitAttr.get()})
 

@@ -81,46 +81,62 @@ def _power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
-def emit(nest: Nest) -> None:
-    """The kernels, here."""
-    results = [nest.domain[d] for d in nest.parallel]
-    reduced = [nest.domain[d] for d in nest.reduced]
-    count, length = math.prod(results), math.prod(reduced)
-    layout = Layout.of(count, length, runs_along(nest))
-    reductions = [n for n, start in enumerate(nest.starts) if start is not None]
+class Reducing:
+    """What the threads of a nest with reductions do, for the result number `at` and the term `r`.
 
-    def step(loops: Sequence[ir.Value], carried: Sequence[ir.Value]) -> Values:
-        skip = {len(nest.inputs) + n: v for n, v in zip(reductions, carried, strict=True)}
+    Values are those of its reductions; what else it computes is stored at once.
+    """
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest = nest
+        self._results = [nest.domain[d] for d in nest.parallel]
+        self._reduced = [nest.domain[d] for d in nest.reduced]
+        self.count, self.length = math.prod(self._results), math.prod(self._reduced)
+        self.reductions = [n for n, start in enumerate(nest.starts) if start is not None]
+        self.starts = [nest.starts[n] for n in self.reductions]
+
+    def _loops(self, at: ir.Value, r: ir.Value) -> Values:
+        loops: dict[int, ir.Value] = {}
+        loops.update(zip(self.nest.parallel, unravelled(at, self._results), strict=True))
+        loops.update(zip(self.nest.reduced, unravelled(r, self._reduced), strict=True))
+        return [loops[d] for d in range(len(self.nest.domain))]
+
+    def element(self, at: ir.Value, r: ir.Value, carried: Sequence[ir.Value]) -> Values:
+        nest, loops = self.nest, self._loops(at, r)
+        skip = {len(nest.inputs) + n: v for n, v in zip(self.reductions, carried, strict=True)}
         made = nest.run(loops, nest.loads(loops, skip))
         for n, access in enumerate(nest.outputs):
-            if n not in reductions:
+            if n not in self.reductions:
                 memref.store(made[n], access.buffer, access.at(loops))
-        return [made[n] for n in reductions]
+        return [made[n] for n in self.reductions]
 
-    def element(at: ir.Value, r: ir.Value, carried: Sequence[ir.Value]) -> Values:
-        return step(_loops(nest, at, r, results, reduced), carried)
+    def store(self, at: ir.Value, values: Values) -> None:
+        loops = self._loops(at, index_constant(0))
+        for n, value in zip(self.reductions, values, strict=True):
+            access = self.nest.outputs[n]
+            memref.store(value, access.buffer, access.at(loops))
 
-    def store(at: ir.Value, values: Values) -> None:
-        loops = _loops(nest, at, index_constant(0), results, reduced)
-        for n, value in zip(reductions, values, strict=True):
-            memref.store(value, nest.outputs[n].buffer, nest.outputs[n].at(loops))
+    def combine(self, x: Values, y: Values) -> Values:
+        pairs = zip(x, y, strict=True)
+        return [self.nest.combine(n, *pair) for n, pair in zip(self.reductions, pairs, strict=True)]
 
-    def combine(x: Values, y: Values) -> Values:
-        return [
-            nest.combine(n, *pair)
-            for n, pair in zip(reductions, zip(x, y, strict=True), strict=True)
-        ]
+
+def emit(nest: Nest) -> None:
+    """The kernels, here."""
+    work = Reducing(nest)
+    count, length = work.count, work.length
+    layout = Layout.of(count, length, runs_along(nest))
 
     def whole(_: ir.Value, at: ir.Value, values: Values) -> None:
-        store(at, values)
+        work.store(at, values)
 
     small = len(nest.body) <= _SMALL_BODY
-    starts = [nest.starts[n] for n in reductions]
+    step = work.element, work.combine
     if layout.parts == 1:
-        _kernel(nest.name, layout, count, length, starts, element, combine, whole, small)
+        _kernel(nest.name, layout, count, length, work.starts, *step, whole, small)
         return
     partials = []
-    for n in reductions:
+    for n in work.reductions:
         type_ = nest.outputs[n].buffer.type
         assert isinstance(type_, ir.MemRefType)
         shape = [layout.parts, count]
@@ -131,22 +147,13 @@ def emit(nest: Nest) -> None:
             memref.store(value, buffer, [part, at])
 
     def again(at: ir.Value, part: ir.Value, carried: Sequence[ir.Value]) -> Values:
-        return combine(list(carried), [memref.load(buffer, [part, at]) for buffer in partials])
+        return work.combine(list(carried), [memref.load(b, [part, at]) for b in partials])
 
-    _kernel(nest.name, layout, count, length, starts, element, combine, keep, small)
+    _kernel(nest.name, layout, count, length, work.starts, *step, keep, small)
     second = Layout.of(count, layout.parts, count == 1)
     second = Layout(second.results, second.lanes, second.lanes_first, 1)
     name = f"{nest.name}_parts"
-    _kernel(name, second, count, layout.parts, starts, again, combine, whole)
-
-
-def _loops(
-    nest: Nest, at: ir.Value, r: ir.Value, results: Sequence[int], reduced: Sequence[int]
-) -> Values:
-    loops: dict[int, ir.Value] = {}
-    loops.update(zip(nest.parallel, unravelled(at, results), strict=True))
-    loops.update(zip(nest.reduced, unravelled(r, reduced), strict=True))
-    return [loops[d] for d in range(len(nest.domain))]
+    _kernel(name, second, count, layout.parts, work.starts, again, work.combine, whole)
 
 
 def runs_along(nest: Nest) -> bool:
@@ -187,17 +194,17 @@ def _kernel(
         end = arith.minui(arith.addi(first, index_constant(chunk)), index_constant(length))
         # Threads beyond the last result have nothing to add, but meet the others at barriers.
         end = arith.select(inside, end, first)
-        starting = [_constant(a) for a in starts if a is not None]
+        starting = [started(a) for a in starts if a is not None]
         several = _UNROLLED if chunk >= 2 * _UNROLLED * layout.lanes and small else 1
         start = arith.addi(first, lane)
-        own = _each(start, end, layout.lanes, several, starting, partial(element, at))
+        own = each_term(start, end, layout.lanes, several, starting, partial(element, at))
         values = _together(layout, t, mine, lane, own, combine)
         writes = arith.cmpi(arith.CmpIPredicate.eq, lane, index_constant(0))
         with when(arith.andi(inside, writes)):
             store(part, at, values)
 
 
-def _each(
+def each_term(
     start: ir.Value,
     end: ir.Value,
     step: int,
@@ -226,7 +233,7 @@ def _each(
     return list(loop.results)
 
 
-def _constant(number: Any) -> ir.Value:
+def started(number: Any) -> ir.Value:
     return arith.ConstantOp(number.type, number).result
 
 
@@ -273,7 +280,7 @@ def across_lanes(
     combine: Combine,
 ) -> Values:
     """The values of neighbouring threads as one, in all of them."""
-    values = _shuffled(t, values, min(WARP, lanes), combine)
+    values = shuffled_together(t, values, min(WARP, lanes), combine)
     if lanes <= WARP:
         return values
     warps = lanes // WARP
@@ -284,10 +291,10 @@ def across_lanes(
             memref.store(value, buffer, [mine, warp])
     t.barrier()
     _, other = divided(in_warp, warps, WARP)
-    return _shuffled(t, [memref.load(b, [mine, other]) for b in buffers], warps, combine)
+    return shuffled_together(t, [memref.load(b, [mine, other]) for b in buffers], warps, combine)
 
 
-def _shuffled(t: Threads, values: Values, lanes: int, combine: Combine) -> Values:
+def shuffled_together(t: Threads, values: Values, lanes: int, combine: Combine) -> Values:
     while lanes > 1:
         lanes //= 2
         values = combine(values, [t.across(v, lanes) for v in values])
