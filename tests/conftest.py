@@ -24,3 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED|all",
         help="nests of three transforms to check: a sample with this seed (default 0), or all",
     )
+    parser.addoption(
+        "--sizes",
+        default="",
+        metavar="all",
+        help="kernels of every op: at a size and in a type of its own, or all at all and in all",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from mlir import ir
 from pullback.dialects.pb.transforms import functions
-from pullback.dialects.pb.types import dtype, shape
+from pullback.dialects.pb.types import element_type, shape
 from pullback.pipelines import cpu
 from pullback.runtime import load
 
@@ -56,10 +56,9 @@ def signature(module: ir.Module) -> tuple[list[ir.Type], list[ir.Type]]:
 
 
 def specs(kind: str, types: Sequence[ir.Type]) -> list[cpu.TensorSpec]:
-    names = [str(dtype(type_)) for type_ in types]
-    short = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "bool"}
+    names = [str(element_type(type_)).replace("i1", "bool") for type_ in types]
     return [
-        cpu.TensorSpec(f"{kind}{i}", short[name], shape(type_))
+        cpu.TensorSpec(f"{kind}{i}", name, shape(type_))
         for i, (name, type_) in enumerate(zip(names, types, strict=True))
     ]
 
