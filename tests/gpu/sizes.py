@@ -75,11 +75,15 @@ def varied(op: str, n: int) -> Iterator[Sample]:
         shapes = {x.shape for x in sample.operands}
         for old in sorted({d for count in counts for d in count if d > 1}):
             square = any(count[old] > 1 for count in counts)
-            # What may be positions must stay inside.
-            into = n < old and "i" in kinds and ("f" in kinds or len(shapes) > 1)
-            if square or into or not all(x.size for x in sample.operands):
+            if square or not all(x.size for x in sample.operands):
                 continue
-            resized = replace(sample, operands=tuple(_resized(x, old, n) for x in sample.operands))
+            operands = tuple(_resized(x, old, n) for x in sample.operands)
+            # What may be positions must stay inside; there is none in nothing.
+            if n < old and "i" in kinds and ("f" in kinds or len(shapes) > 1):
+                if any(x.dtype.kind == "i" and x.size for x in operands) and not n:
+                    continue
+                operands = tuple(x % n if x.dtype.kind == "i" and n else x for x in operands)
+            resized = replace(sample, operands=operands)
             if _builds(Case(resized, tuple(map(type_of, resized.operands)))):
                 yield resized
 
