@@ -62,6 +62,10 @@ def main() -> None:
         verdicts[said if said in ("same", "noise", "cannot") else "wrong"] += 1
         if said not in ("same", "noise", "cannot") or options.seed is not None:
             print(f"seed {seed}: {said}\n{program.show()}", flush=True)
+        if gpu.trap:  # nothing runs any more in a context with an error
+            print(f"{gpu.trap}", flush=True)
+            gpu = fake.Driver(devices=1).install()
+            opened.primary_context.cache_clear()
         if sum(verdicts.values()) % 20 == 0:
             print(dict(verdicts), flush=True)
     print(dict(verdicts), f"{len(gpu.launches)} launches")

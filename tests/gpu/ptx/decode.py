@@ -13,10 +13,10 @@ import numpy as np
 from .atomics import AtomicInstructions
 from .matrices import MatrixInstructions
 from .meaning import meaning_of
-from .state import LOCAL_WINDOW, SHARED_WINDOW, Active, Threads
+from .state import LOCAL_WINDOW, SHARED_WINDOW, Active, Threads, unlikely
 from .syntax import Function, Instruction, bits_of
 from .trap import Trap
-from .values import UnknownInstruction, width
+from .values import Meaning, UnknownInstruction, width
 from .warps import WarpInstructions
 
 Operation = Callable[[Threads, Active], None]
@@ -106,10 +106,11 @@ class Decoder(WarpInstructions, MatrixInstructions, AtomicInstructions):
         except UnknownInstruction as error:
             raise Trap("unknown instruction", str(i)) from error
         name, *more = i.operands
-        if "|" in name:
-            raise Trap("unknown instruction", str(i))
         sources = [self.operand(t, b) for t, b in zip(more, meaning.sources, strict=True)]
-        target, run, flops = self.target(name), meaning.run, meaning.flops
+        run, flops = meaning.run, meaning.flops
+        if i.opcode[0] == "setp" and (meaning.result == 2 or "|" in name):
+            return self._two(name, sources, meaning)
+        target = self.target(name)
         extend = None
         if i.opcode[0] == "cvt" and name in self.registers:
             extend = _extension(i.opcode[-2], self.kinds[self.registers[name]])
@@ -119,6 +120,19 @@ class Decoder(WarpInstructions, MatrixInstructions, AtomicInstructions):
             if flops:
                 s.launch.counters.flops += flops * (s.count if active is None else active.size)
             target(s, active, value if extend is None else extend(value))
+
+        return operate
+
+    def _two(self, names: str, sources: list[Operand], meaning: Meaning) -> Operation:
+        """setp p|q, of two halves: p is of the lower one."""
+        if meaning.result != 2:
+            raise KeyError(names)
+        targets = [self.target(name.strip()) for name in names.split("|")]
+
+        def operate(s: Threads, active: Active) -> None:
+            found = meaning.run(*(source(s, active) for source in sources))
+            for bit, target in enumerate(targets):
+                target(s, active, (found >> np.uint8(bit)) & np.uint8(1) != 0)
 
         return operate
 
@@ -269,9 +283,7 @@ class Decoder(WarpInstructions, MatrixInstructions, AtomicInstructions):
     def _undefined(self, i: Instruction) -> Operation:
         """LLVM says that a register's value does not matter: it is something unlikely."""
         target, kind = self.target(i.operands[0]), self.kinds[self.registers[i.operands[0]]]
-        size = np.dtype(kind).itemsize
-        value = np.frombuffer(b"\xa5" * size, f"u{size}").astype(kind)
-        return lambda s, active: target(s, active, value.copy())
+        return lambda s, active: target(s, active, np.full(1, unlikely(kind), kind))
 
 
 def _special(s: Threads, name: str, active: Active) -> np.ndarray:

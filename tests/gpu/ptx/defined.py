@@ -20,7 +20,9 @@ def check(blocks: Iterable, ways: list[list[int]], registers: dict[str, int]) ->
     """
     every = (1 << len(registers)) - 1
     code = [[*b.instructions, *([b.end] if b.end is not None else [])] for b in blocks]
-    uses = [[_uses(i, registers) for i in instructions] for instructions in code]
+    results = [t for part in code for i in part for t in _results(i)]
+    somewhere = set(_named(results, registers))
+    uses = [[_uses(i, registers, somewhere) for i in instructions] for instructions in code]
     gains = []
     for block in uses:
         gained = 0
@@ -49,18 +51,24 @@ def check(blocks: Iterable, ways: list[list[int]], registers: dict[str, int]) ->
             have |= written
 
 
-def _uses(i: Instruction, registers: dict[str, int]) -> tuple[int, int]:
+def _uses(i: Instruction, registers: dict[str, int], somewhere: set[int]) -> tuple[int, int]:
     """Registers that are read, and those that have a value afterwards."""
-    results, sources = i.operands[:1], i.operands[1:]
-    if i.opcode[0] in _NO_RESULT:
-        results, sources = (), i.operands
+    results = _results(i)
+    sources = i.operands[len(results) :]
     read = written = 0
+    packs = i.opcode[0] == "mov" and sources[:1] and sources[0].startswith("{")
     for register in _named((*sources, i.guard), registers):
-        read |= 1 << register
+        # LLVM fills the half that does not matter with a register that nothing is put into.
+        if not packs or register in somewhere:
+            read |= 1 << register
     for register in _named(results, registers):
         written |= 1 << register
     # Under a guard, some threads keep what they had.
     return read, 0 if i.guard else written
+
+
+def _results(i: Instruction) -> tuple[str, ...]:
+    return () if i.opcode[0] in _NO_RESULT else i.operands[:1]
 
 
 def _named(texts: Iterable[str], registers: dict[str, int]) -> Iterator[int]:

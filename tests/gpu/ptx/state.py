@@ -35,6 +35,12 @@ class Access:
     counted: bool = True
 
 
+def unlikely(kind: Any) -> Any:
+    """What a register holds that nothing has been put into."""
+    size = np.dtype(kind).itemsize
+    return np.frombuffer(b"\xa5" * size, f"u{size}").astype(kind)[0]
+
+
 class Launch:
     """One launch: what all its blocks have in common."""
 
@@ -62,7 +68,7 @@ class Threads:
         self.launch, self.first, self.blocks = launch, first, blocks
         per = launch.threads
         self.count = count = blocks * per
-        self.registers = [np.zeros(count, kind) for kind in registers]
+        self.registers = [np.full(count, unlikely(kind), kind) for kind in registers]
         self.slots: dict[str, np.ndarray] = {}
         self.uniform: int | None = 0
         self.pc = np.zeros(count, np.int64)

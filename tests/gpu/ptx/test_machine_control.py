@@ -43,6 +43,19 @@ def test_loops_of_different_lengths_within_loops() -> None:
     assert counters.most > counters.total / counters.threads
 
 
+def test_predicates_of_two_halves() -> None:
+    """The lower half compared with 64, the upper one with 5, as f16."""
+    found, _ = run(
+        lines(
+            "cvt.rn.f16.u32 %h1, %r4; and.b32 %r6, %r4, 7; cvt.rn.f16.u32 %h2, %r6;"
+            "mov.b32 %r7, {%h1, %h2}; mov.b32 %r8, 0x45005400; mov.b32 %r9, 0;"
+            "setp.lt.f16x2 %p1|%p2, %r7, %r8; @%p1 add.s32 %r9, %r9, 1; @%p2 add.s32 %r9, %r9, 2;"
+            "st.global.b32 [%rd5], %r9;"
+        )
+    )
+    np.testing.assert_array_equal(found, (NUMBER < 64) + 2 * (NUMBER % 8 < 5))
+
+
 #: As LLVM prints them: a function that is not inlined, and a switch.
 PRINTED = """
 .version 8.0

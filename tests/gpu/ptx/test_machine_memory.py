@@ -118,6 +118,11 @@ TWINS = {
         "add.s32 %r6, %r20, 1;",
         "uninitialised",
     ),
+    "a half without a value": (
+        "mov.b16 %h1, 1; mov.b32 %r6, {%h1, %h2}; mov.b16 %h2, 7;",
+        "mov.b16 %h1, 1; mov.b32 %r6, {%h1, %h2};",
+        "uninitialised",
+    ),
     "a copy that is written over": (
         "cp.async.ca.shared.global [%rd8], [%rd4], 4; st.shared.b32 [%rd10], %r1;",
         "cp.async.ca.shared.global [%rd8], [%rd4], 4; cp.async.wait_all; bar.sync 0;"

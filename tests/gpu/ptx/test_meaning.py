@@ -10,7 +10,7 @@ import pytest
 from .meaning import meaning_of
 from .values import UnknownInstruction
 
-_KINDS = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+_KINDS = {1: np.bool_, 2: np.uint8, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 INF, NAN, ONE, TWO, NEGATIVE_ZERO = 0x7F800000, 0x7FC00000, 0x3F800000, 0x40000000, 0x80000000
 ALL = 0xFFFFFFFF
 
@@ -160,6 +160,9 @@ _PREDICATES = [
     ("setp.nan.f32", [ONE, NAN], 1),
     ("setp.lt.and.f32", [ONE, TWO, 0], 0),
     ("setp.lt.or.s32", [5, 0, 1], 1),
+    ("setp.lt.f16x2", [0x3C004000, 0x40003C00], 2),
+    ("setp.le.f16x2", [0x40003C00, 0x3C003C00], 1),
+    ("setp.nan.bf16x2", [0x7FC03F80, 0x3F803F80], 2),
     ("setp.lt.xor.f64", [0, 0x3FF0000000000000, 1], 0),
     ("testp.infinite.f32", [0xFF800000], 1),
     ("testp.finite.f32", [NAN], 0),
@@ -235,7 +238,7 @@ def test_nan_stays(mnemonic):
 
 
 @pytest.mark.parametrize(
-    "mnemonic", ["add.rz.f32", "add.ftz.f32", "setp.lt.f16x2", "wgmma.fence", "min.xorsign.f32"]
+    "mnemonic", ["add.rz.f32", "add.ftz.f32", "setp.lt.and.f16x2", "wgmma.fence", "min.xorsign.f32"]
 )
 def test_unknown_names_the_instruction(mnemonic):
     with pytest.raises(UnknownInstruction, match=mnemonic):
