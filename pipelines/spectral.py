@@ -14,32 +14,39 @@ from mlir import ir
 from mlir.dialects import arith, math
 
 from .memory_loops import Buffer, Number, equal, fold, index, less, loop, plus, total, when
+from .scalars import constant
 from .triangular import subtract_row
 
 #: Sweeps over all pairs; convergence is quadratic, and takes 6 to 10 of them.
-_SWEEPS = 60
-_EPSILON = 2.0**-52
+SWEEPS = 60
 #: The part of the largest component that decides a sign; also in dialects/pb/ops/spectral.py.
-_DECISIVE = 0.6180339887
+DECISIVE = 0.6180339887
+_EPSILON = 2.0**-52
 #: Sizes of matrices whose squares neither overflow nor underflow.
 _SMALL, _LARGE = 1e-40, 1e60
 
 
+def _largest(x: Buffer, lower: bool = False) -> ir.Value:
+    """The magnitude of the largest entry (of the lower triangle); NaN if there is one."""
+
+    def larger(i: ir.Value, most: ir.Value) -> list[ir.Value]:
+        end = plus(i, 1) if lower else x.columns
+        return fold(0, end, [most], lambda j, m: [arith.maximumf(m, math.absf(x[i, j]))])
+
+    return fold(0, x.rows, [x.number(0)], larger)[0]
+
+
 class Scale:
-    """What a matrix (its lower triangle) is divided by, and its largest entry then.
+    """What a matrix with this largest entry is divided by, and its largest entry then.
 
     `poison` is zero, and NaN for a matrix with entries that are not finite.
     """
 
-    def __init__(self, x: Buffer, lower: bool = False) -> None:
-        def larger(i: ir.Value, most: ir.Value) -> list[ir.Value]:
-            end = plus(i, 1) if lower else x.columns
-            return fold(0, end, [most], lambda j, m: [arith.maximumf(m, math.absf(x[i, j]))])
-
-        [most] = fold(0, x.rows, [x.number(0)], larger)
-        usual = arith.andi(less(x.number(_SMALL), most), less(most, x.number(_LARGE)))
-        usual = arith.ori(usual, equal(most, x.number(0)))
-        self.factor = arith.select(usual, x.number(1), most)
+    def __init__(self, most: ir.Value) -> None:
+        small, large, zero, one = (constant(most.type, number) for number in (_SMALL, _LARGE, 0, 1))
+        usual = arith.andi(less(small, most), less(most, large))
+        usual = arith.ori(usual, equal(most, zero))
+        self.factor = arith.select(usual, one, most)
         self.size = arith.divf(most, self.factor)
         self.poison = arith.subf(most, most)
 
@@ -66,7 +73,7 @@ class Sweeps:
     def pairs(self, n: int) -> Iterator[tuple[ir.Value, ir.Value]]:
         left, zero = self.left, self.left.number(0)
         left[0, 0] = left.number(1)
-        with loop(0, _SWEEPS), when(less(zero, left[0, 0])):
+        with loop(0, SWEEPS), when(less(zero, left[0, 0])):
             left[0, 0] = zero
             with loop(0, n) as p, loop(plus(p, 1), n) as q:
                 yield p, q
@@ -80,8 +87,28 @@ class Sweeps:
 
     def failed(self, size: ir.Value) -> ir.Value:
         """NaN if the last sweep still had far to go, else zero."""
-        far = less(arith.mulf(size, self.left.number(1e-8)), self.left[0, 0])
-        return arith.select(far, self.left.number(float("nan")), self.left.number(0))
+        return failed(self.left[0, 0], size)
+
+
+def failed(left: ir.Value, size: ir.Value) -> ir.Value:
+    """NaN if this is too much to be left of a matrix of this size, else zero."""
+    far = less(arith.mulf(size, constant(size.type, 1e-8)), left)
+    return arith.select(far, constant(size.type, float("nan")), constant(size.type, 0))
+
+
+def eigh_limit(scale: Scale) -> ir.Value:
+    """An entry beside the diagonal that is not larger is left there."""
+    return arith.mulf(scale.size, constant(scale.size.type, 2.0**-60))
+
+
+def svd_limits(scale: Scale, columns: int) -> tuple[ir.Value, ir.Value]:
+    """Rows with a smaller cosine are orthogonal, and shorter ones nothing.
+
+    These are rounding errors of a matrix of lower rank, which need not become orthogonal.
+    """
+    element = scale.size.type
+    least = arith.mulf(scale.size, constant(element, 1e-30))
+    return constant(element, 2 * _EPSILON * numbers.sqrt(columns)), least
 
 
 def angle(pp: ir.Value, qq: ir.Value, pq: ir.Value, one: ir.Value) -> Sequence[ir.Value]:
@@ -131,7 +158,7 @@ def fix_signs(lead: Buffer, others: Sequence[Buffer] = ()) -> None:
             return [arith.maximumf(most, math.absf(lead[i, j]))]
 
         [most] = fold(0, lead.columns, [zero], larger)
-        limit = arith.mulf(most, lead.number(_DECISIVE))
+        limit = arith.mulf(most, lead.number(DECISIVE))
 
         def first(j: ir.Value, found: ir.Value) -> list[ir.Value]:
             value = lead[i, j]
@@ -148,11 +175,11 @@ def fix_signs(lead: Buffer, others: Sequence[Buffer] = ()) -> None:
 def eigh(values: Buffer, v: Buffer, x: Buffer, a: Buffer, left: Buffer) -> None:
     """Rows of v become the eigenvectors of the lower triangle of x."""
     n = x.rows
-    scale, one, zero = Scale(x, lower=True), x.number(1), x.number(0)
+    scale, one, zero = Scale(_largest(x, lower=True)), x.number(1), x.number(0)
     with loop(0, n) as i, loop(0, plus(i, 1)) as j:
         a[i, j] = a[j, i] = scale.divided(x[i, j])
     scale.identity(v)
-    limit = arith.mulf(scale.size, x.number(2.0**-60))
+    limit = eigh_limit(scale)
     sweeps = Sweeps(left)
     with sweeps.pairs(n) as (p, q):
         pq = a[p, q]
@@ -164,9 +191,9 @@ def eigh(values: Buffer, v: Buffer, x: Buffer, a: Buffer, left: Buffer) -> None:
             rotate(a, p, q, cosine, sine, columns=True)
             a[p, p], a[q, q], a[p, q], a[q, p] = first, second, zero, zero
             rotate(v, p, q, cosine, sine)
-    failed = sweeps.failed(scale.size)
+    problem = sweeps.failed(scale.size)
     with loop(0, n) as i:
-        values[0, i] = arith.addf(scale.restored(a[i, i]), failed)
+        values[0, i] = arith.addf(scale.restored(a[i, i]), problem)
     sort(values, [v], descending=False)
     fix_signs(v)
 
@@ -176,13 +203,11 @@ def svd(
 ) -> None:
     """x = turns^T diag(s) w, for x with no more rows than columns: its rows are made orthogonal."""
     k, columns = x.rows, x.columns
-    scale, one = Scale(x), x.number(1)
+    scale, one = Scale(_largest(x)), x.number(1)
     with loop(0, k) as i, loop(0, columns) as j:
         w[i, j] = scale.divided(x[i, j])
     scale.identity(turns)
-    limit = x.number(2 * _EPSILON * numbers.sqrt(columns))
-    # Shorter rows are rounding errors of a matrix of lower rank, which need not become orthogonal.
-    least = arith.mulf(scale.size, x.number(1e-30))
+    limit, least = svd_limits(scale, columns)
     some = arith.mulf(least, least)
     sweeps = Sweeps(left)
     with sweeps.pairs(k) as (p, q):
@@ -196,7 +221,7 @@ def svd(
     with loop(0, k) as i:
         s[0, i] = math.sqrt(_dot(w, i, i))
     sort(s, [turns, w], descending=True)
-    failed = sweeps.failed(one)
+    problem = sweeps.failed(one)
     with loop(0, k) as i:
         norm = s[0, i]
         nothing = arith.cmpf(arith.CmpFPredicate.OLE, norm, least)
@@ -205,7 +230,7 @@ def svd(
         divisor = arith.select(nothing, one, norm)
         with loop(0, columns) as j:
             w[i, j] = arith.divf(w[i, j], divisor)
-        s[0, i] = arith.addf(scale.restored(norm), failed)
+        s[0, i] = arith.addf(scale.restored(norm), problem)
     fix_signs(*((w, [turns]) if lead_is_w else (turns, [w])))
 
 

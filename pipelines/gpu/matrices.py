@@ -14,7 +14,7 @@ from ..linalg_lowering import Method, matrices
 from ..loop_emission import Emission
 from ..loop_graph import Node
 from ..memory_loops import Buffer
-from . import factorisations
+from . import factorisations, spectral
 from .launch import launch, less, when
 from .wholes import memory_of
 
@@ -30,6 +30,8 @@ _IN_BLOCKS: dict[str, Callable[..., None]] = {
     "triangular_solve": factorisations.triangular_solve,
     "lu": factorisations.lu,
     "qr": factorisations.qr,
+    "eigh": spectral.eigh,
+    "svd": spectral.svd,
 }
 
 

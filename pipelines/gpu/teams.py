@@ -57,6 +57,10 @@ class Team:
         """What a single thread does."""
         return when(same(self.t.thread_id, 0))
 
+    def first_lane(self) -> AbstractContextManager[None]:
+        """What one thread of a warp does."""
+        return when(same(self.lane, 0))
+
     @contextmanager
     def elements(self, of: Buffer) -> Iterator[tuple[ir.Value, ir.Value]]:
         with self.warps(0, of.rows) as i, self.lanes(0, of.columns) as j:
@@ -82,13 +86,28 @@ class Team:
     ) -> ir.Value:
         """The sum of term(i), start <= i < end, by the lanes of a warp."""
 
-        def turn(i: ir.Value, sum_: ir.Value) -> Values:
-            return [arith.addf(sum_, term(i))]
-
-        first = self._first_of_lane(start)
-        sums = fold(first, end, [constant(element, 0)], turn, WARP)
-        [total] = self.over_lanes(sums, lambda x, y: [arith.addf(*x, *y)])
+        [total] = self.sums_of_lanes(start, end, element, lambda i: [term(i)], 1)
         return total
+
+    def sums_of_lanes(
+        self,
+        start: Number,
+        end: Number,
+        element: ir.Type,
+        terms: Callable[[ir.Value], Values],
+        count: int,
+    ) -> Values:
+        """So many sums at once."""
+
+        def add(x: Values, y: Values) -> Values:
+            return [arith.addf(a, b) for a, b in zip(x, y, strict=True)]
+
+        def turn(i: ir.Value, *sums: ir.Value) -> Values:
+            return add(list(sums), terms(i))
+
+        nothing = [constant(element, 0)] * count
+        sums = fold(self._first_of_lane(start), end, nothing, turn, WARP)
+        return self.over_lanes(sums, add)
 
     def over_block(self, values: Values, combine: Combine) -> Values:
         """Of all threads. Behind it there must be a barrier before it is reached again."""
