@@ -24,8 +24,9 @@ from .scalars import Scalars, constant
 if TYPE_CHECKING:
     from .lowering import Lowering
 
-#: Rows that go side by side.
-_ROWS = 8
+#: Rows that go side by side: not a power of two, or LLVM takes a vector of their elements together
+#: with a gather, which is slower than to take one after the other.
+_ROWS = 7
 
 
 def cumulative(
@@ -87,8 +88,9 @@ class _Pass:
         return carried
 
     def along_rows(self) -> None:
-        whole = self.outer - self.outer % _ROWS
-        for start, end, count in ((0, whole, _ROWS), (whole, self.outer, 1)):
+        left = self.outer % _ROWS
+        whole = self.outer - left
+        for start, end, count in ((0, whole, _ROWS), (whole, self.outer, left)):
             if start == end:
                 continue
             with loop(start, end, count) as first:
