@@ -110,10 +110,11 @@ class Team:
         return self.over_lanes(sums, add)
 
     def over_block(self, values: Values, combine: Combine) -> Values:
-        """Of all threads. Behind it there must be a barrier before it is reached again."""
+        """Of all threads, behind a barrier. Another must follow before it is reached again."""
         values = self.over_lanes(values, combine)
         count = self.t.block // WARP
         if count == 1:
+            self.barrier()
             return values
         memories = [self.t.shared([count], value.type) for value in values]
         with when(same(self.lane, 0)):

@@ -109,7 +109,7 @@ def test_right_hand_sides_are_spread_over_blocks() -> None:
     assert step.grid[0] == 10
 
 
-@kinds(*SQUARE, (75, 75), (20, 45), (45, 20), (90, 70), (40, 80), (3, 70))
+@kinds(*SQUARE, (17, 5), (33, 3), (75, 75), (20, 45), (45, 20), (90, 70), (40, 80), (3, 70))
 def test_lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
     """Pivots are LAPACK's, of the same rounded matrix."""
     x = normal(batch, *shape).to(dtype).double()
