@@ -294,7 +294,7 @@ def _promises(parameter: _Parameter, apart: bool) -> ir.DictAttr:
 
 def _number(state: _Plan, function: func.FuncOp, name: str) -> int:
     """The number of the kernel: equal ones are one."""
-    text = str(function)
+    text = function.operation.get_asm(use_local_scope=True)  # else all of the module is numbered
     if text in state.known:
         function.operation.erase()
         return state.known[text]

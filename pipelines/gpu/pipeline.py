@@ -14,7 +14,7 @@ from .. import bufferize, pb_to_linalg, plan_memory, stages
 from ..artifact import Interface
 from ..pb_to_linalg import Lowered
 from ..stages import Stage, run_passes
-from . import kernels, library, nvvm, outline, ptxas
+from . import kernels, library, nvvm, outline, panels, ptxas
 from .lowering import GpuLowering
 from .plan import Argument, Kind, Plan
 
@@ -53,6 +53,7 @@ class Compilation:
 
 def _linalg(c: Compilation) -> None:
     storage.run(c.module)
+    panels.run(c.module)
     c.lowered = pb_to_linalg.run(c.module, GpuLowering.WIDTH, GpuLowering)
 
 

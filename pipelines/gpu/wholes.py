@@ -16,8 +16,20 @@ from .launch import BLOCK, launch, less, unravelled, when
 
 def memory_of(tensor: ir.Value) -> ir.Value:
     """The memory behind a tensor, to be read."""
-    type_ = strided(shape(tensor), element_type(tensor))
+    if _stays(tensor):
+        type_ = strided(shape(tensor), element_type(tensor))
+    else:
+        type_ = ir.MemRefType.get(shape(tensor), element_type(tensor))
     return bufferization.to_buffer(type_, tensor, read_only=True)
+
+
+def _stays(tensor: ir.Value) -> bool:
+    """Whether it is (a part of) memory already. What is yet to be computed may be put into a
+    part of something with other strides, and a copy, which is made then, starts at its start."""
+    views = ("tensor.extract_slice", "tensor.collapse_shape", "tensor.expand_shape")
+    while isinstance(tensor.owner, ir.Operation) and tensor.owner.name in views:
+        tensor = tensor.owner.operands[0]
+    return isinstance(tensor.owner, ir.Operation) and tensor.owner.name == "bufferization.to_tensor"
 
 
 @contextmanager

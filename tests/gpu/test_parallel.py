@@ -42,7 +42,9 @@ _ONE_BLOCK = "a matrix is one block's, however large: its steps wait for each ot
 EXCEPTIONS = {
     "matrices": "a matrix is one thread's; blocks of a warp spread few over multiprocessors",
     "solve": "the threads that the rows of a small matrix keep busy, and some columns, are a warp",
-    **dict.fromkeys(("cholesky", "lu", "qr", "eigh", "svd"), _ONE_BLOCK),
+    "cholesky": "so much of a large matrix that most work is in products",
+    "lu": "so many columns of a large matrix that most work is in products",
+    **dict.fromkeys(("qr", "eigh", "svd"), _ONE_BLOCK),
 }
 
 

@@ -188,3 +188,15 @@ def test_others_at_a_million(kind: str, shape: tuple[int, ...]) -> None:
                 figures = ptxas.assemble(found.compilation.ptx, ptxas.ARCHITECTURES[-1]).figures
                 for name, f in figures.items():
                     assert f.spilled == 0 and f.shared <= 48 << 10, name
+
+
+def test_beside_what_it_is_made_of() -> None:
+    """Columns that are put into a larger tensor, where they lie apart, are read as a whole."""
+    x = numbers(torch.float32, 5, 6)
+
+    def both(x: torch.Tensor) -> torch.Tensor:
+        y = torch.sin(x.T)
+        return torch.cat([y, torch.cumsum(y, 1)], 1)
+
+    [result] = device(both, x)([x.numpy()])
+    torch.testing.assert_close(torch.from_numpy(result), both(x))
