@@ -176,6 +176,11 @@ class Op(_View):
         """What stands for the op once no transform is left; None: itself."""
         return None
 
+    def halved(self, b: Builder, alone: int) -> Sequence[ir.Value] | None:
+        """A large op on matrices by way of smaller ones and products, for a target on which one
+        unit takes no more than `alone` rows of a matrix well; None: itself."""
+        return None
+
     def lower(self, loops: Any, *operands: Any) -> Any:
         """The op as loops, in the terms of `pipelines/lowering.py`.
 

@@ -82,22 +82,22 @@ SYSTEMS = [
 ]
 
 
+def all_systems(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
+    found = []
+    for options in SYSTEMS:
+        y = b if options["left"] else b.mT
+        found.append(torch.linalg.solve_triangular(a, y, **options))
+    return found
+
+
 @DTYPES
 @pytest.mark.parametrize("columns", [1, 3, 40])
 @pytest.mark.parametrize("n", [2, 5, 17, 64, 75])
 def test_triangular_solve(n: int, columns: int, dtype: torch.dtype) -> None:
     """All eight kinds at once; what the other triangle holds does not count."""
     a, b = positive(2, n), normal(2, n, columns)
-
-    def solve(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
-        found = []
-        for options in SYSTEMS:
-            y = b if options["left"] else b.mT
-            found.append(torch.linalg.solve_triangular(a, y, **options))
-        return found
-
-    *results, _ = run(solve, a, b, dtype=dtype)
-    for got, want in zip(results, solve(a, b), strict=True):
+    *results, _ = run(all_systems, a, b, dtype=dtype)
+    for got, want in zip(results, all_systems(a, b), strict=True):
         near(got, want, dtype)
 
 
@@ -109,8 +109,7 @@ def test_right_hand_sides_are_spread_over_blocks() -> None:
     assert step.grid[0] == 10
 
 
-@kinds(*SQUARE, (17, 5), (33, 3), (75, 75), (20, 45), (45, 20), (90, 70), (40, 80), (3, 70))
-def test_lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
+def lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> Device:
     """Pivots are LAPACK's, of the same rounded matrix."""
     x = normal(batch, *shape).to(dtype).double()
     factor, pivots, found = run(lambda x: torch.linalg.lu_factor_ex(x)[:2], x, dtype=dtype)
@@ -119,6 +118,12 @@ def test_lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
     near(factor, want, dtype, by=50)
     p, lower, upper = torch.lu_unpack(factor, pivots)
     near(p @ lower @ upper, x, dtype, by=2)
+    return found
+
+
+@kinds(*SQUARE, (17, 5), (33, 3), (75, 75), (20, 45), (45, 20), (90, 70), (40, 80), (3, 70))
+def test_lu(shape: tuple[int, int], batch: int, dtype: torch.dtype) -> None:
+    found = lu(shape, batch, dtype)
     assert any(name.startswith("lu") for name in names(found)) == (max(shape) > 8)
 
 

@@ -12,34 +12,17 @@ from .. import _pb_ops_gen as gen
 from ..families import at_dim
 from ..opdef import ZERO, Batched, Op, Tangent, register
 from ..types import dtype, element_type, rank, shape, size
+from .halves import Halves, block, permuted
 from .structure import batch_dim
 
 if TYPE_CHECKING:
     from ..builder import Builder
 
 
-def block(b: Builder, x: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-    """Matrices cut out of matrices."""
-    if x is ZERO:
-        return x
-    outer = list(shape(x)[:-2])
-    start = [0] * len(outer)
-    sizes = [*outer, rows[1] - rows[0], columns[1] - columns[0]]
-    if sizes == list(shape(x)):
-        return x
-    return b.slice(x, [*start, rows[0], columns[0]], sizes, [1] * len(sizes))
-
-
 def from_right(b: Builder, upper: ir.Value, x: Any, unit: bool = False) -> Any:
     """x upper^-1"""
     solved = b.triangular_solve(upper, b.matrix_transpose(x), upper=True, transposed=True)
     return b.matrix_transpose(solved)
-
-
-def permuted(b: Builder, x: Any, permutation: ir.Value) -> Any:
-    """Row permutation[i] of x as row i."""
-    n = rank(permutation) - 1
-    return b.gather(x, [permutation], [n], batch_dims=n, in_bounds=True)
 
 
 @register(gen.LuOp)
@@ -96,6 +79,11 @@ class Lu(Op):
     def flops(self) -> int:
         rows, columns = shape(self.x)[-2:]
         return 2 * size(shape(self.x)) * min(rows, columns) // 3
+
+    def halved(self, b: Builder, alone: int) -> Sequence[ir.Value] | None:
+        """By columns: a part has all rows, so half as many are as much work."""
+        halves = Halves.of(b, min(shape(self.x)[-2:]), alone // 2)
+        return halves and halves.lu(self.x)
 
     def lower(self, loops: Any, x: Any) -> Any:
         return loops.lu(x)
@@ -160,6 +148,11 @@ class LuSolve(Op):
 
     def flops(self) -> int:
         return 2 * size(shape(self.b)) * shape(self.a)[-1]
+
+    def halved(self, b: Builder, alone: int) -> Sequence[ir.Value] | None:
+        halves = Halves.of(b, shape(self.a)[-1], alone)
+        transposed = bool(self.transposed)
+        return halves and [halves.lu_solve(self.lu, self.permutation, self.b, transposed)]
 
     def lower(self, loops: Any, a: Any, lu: Any, permutation: Any, right: Any) -> Any:
         return loops.lu_solve(lu, permutation, right, bool(self.transposed))

@@ -11,6 +11,7 @@ from .. import _pb_ops_gen as gen
 from ..families import at_dim
 from ..opdef import ZERO, Batched, Op, Tangent, register
 from ..types import rank, shape, size
+from .halves import Halves
 from .structure import batch_dim
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Cholesky(Op):
 
     def flops(self) -> int:
         return size(shape(self.x)) * (shape(self.x)[-1] // 3 + 1)
+
+    def halved(self, b: Builder, alone: int) -> Sequence[Any] | None:
+        halves = Halves.of(b, shape(self.x)[-1], alone)
+        return halves and [halves.cholesky(self.x)]
 
     def lower(self, loops: Any, x: Any) -> Any:
         return loops.cholesky(x)
@@ -94,6 +99,11 @@ class TriangularSolve(Op):
 
     def flops(self) -> int:
         return size(shape(self.b)) * shape(self.a)[-1]
+
+    def halved(self, b: Builder, alone: int) -> Sequence[Any] | None:
+        halves = Halves.of(b, shape(self.a)[-1], alone)
+        flags = bool(self.upper), bool(self.unit), bool(self.transposed)
+        return halves and [halves.solve(self.a, self.b, *flags)]
 
     def lower(self, loops: Any, a: Any, right: Any) -> Any:
         flags = bool(self.upper), bool(self.unit), bool(self.transposed)
