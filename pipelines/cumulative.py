@@ -142,7 +142,6 @@ class _Rises(Prefix):
     """The maximum, and how far an element is above the one before it."""
 
     def __init__(self, element: ir.Type) -> None:
-        super().__init__(element)
         self.carried = self.results = [element] * 2
 
     def lift(self, m: Scalars, k: ir.Value, *elements: ir.Value) -> Values:
@@ -163,7 +162,6 @@ class _Rescaled(Prefix):
     """The sum of exp(x - maximum), from the rises of the maximum and exp(-|rise|)."""
 
     def __init__(self, *elements: ir.Type) -> None:
-        super().__init__(*elements)
         self.carried, self.results = [wide(elements[0])], elements[:1]
 
     def lift(self, m: Scalars, k: ir.Value, *elements: ir.Value) -> Values:

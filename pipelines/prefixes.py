@@ -25,7 +25,7 @@ def wide(type_: ir.Type) -> ir.Type:
 
 
 class Prefix:
-    """Of elements of these types."""
+    """A kind of prefix; it is made from the types of its elements."""
 
     #: What is carried, and what changes nothing when combined with.
     carried: Sequence[ir.Type]
@@ -35,9 +35,6 @@ class Prefix:
     lagging: Sequence[int] = ()
     #: Whether what comes earlier and what comes later may change places.
     in_any_order = False
-
-    def __init__(self, *elements: ir.Type) -> None:
-        self.elements = elements
 
     @property
     def in_order(self) -> Prefix:
@@ -67,7 +64,6 @@ class Sum(Prefix):
     number, operation = 0, Scalars.add
 
     def __init__(self, element: ir.Type) -> None:
-        super().__init__(element)
         self.carried, self.starts, self.results = [wide(element)], [self.number], [element]
 
     def lift(self, m: Scalars, k: ir.Value, *elements: ir.Value) -> Values:
@@ -88,7 +84,6 @@ class Extremum(Prefix):
     """The extremum and its position: the later of equals; NaN is beyond everything."""
 
     def __init__(self, element: ir.Type, smallest: bool = False) -> None:
-        super().__init__(element)
         i64 = ir.IntegerType.get_signless(64)
         self.predicate = "le" if smallest else "ge"
         if isinstance(element, ir.IntegerType):
@@ -130,7 +125,6 @@ class Logsumexp(Prefix):
     """The maximum, and the sum of exp(x - maximum): never above the number of elements."""
 
     def __init__(self, element: ir.Type) -> None:
-        super().__init__(element)
         self.carried, self.starts = [element, ir.F64Type.get()], [-math.inf, 0]
         self.results = [element]
 
@@ -161,7 +155,6 @@ class _InOrder(Prefix):
     lagging = (0,)
 
     def __init__(self, element: ir.Type) -> None:
-        super().__init__(element, element)
         self.carried, self.starts, self.results = [wide(element)], [0], [element]
 
     def lift(self, m: Scalars, k: ir.Value, *elements: ir.Value) -> Values:
@@ -181,7 +174,6 @@ class Recurrence(Prefix):
     lagging = (0,)
 
     def __init__(self, element: ir.Type, _: ir.Type) -> None:
-        super().__init__(element, element)
         self.carried, self.starts = [wide(element)] * 2, [1, 0]
         self.results = [element]
 
@@ -213,7 +205,6 @@ class Carried(Prefix):
     """What a prefix has carried so far, once more."""
 
     def __init__(self, of: Prefix) -> None:
-        super().__init__(*of.carried)
         self.of = of
         self.carried, self.starts, self.results = of.carried, of.starts, of.carried
 
