@@ -89,6 +89,12 @@ def image_layer(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tens
     return torch.relu(torch.nn.functional.conv2d(x, w, b, padding=1))
 
 
+def positive(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.transpose(-1, -2) / x.shape[-1] + torch.eye(
+        x.shape[-1], dtype=x.dtype, device=x.device
+    )
+
+
 N = 4096
 PROGRAMS = [
     Program("elementwise chain", plain(chain), ((N * N,), (N * N,))),
@@ -140,7 +146,30 @@ PROGRAMS = [
         ((1000,), (100000,)),
     ),
     Program("sort", plain(lambda x: torch.sort(x)[0]), ((1 << 17,),)),
+    Program("sort a million", plain(lambda x: torch.sort(x)[0]), ((1 << 20,),)),
     Program("cumulative sum", plain(lambda x: torch.cumsum(x, 1)), ((1024, 1024),)),
+    Program("cumulative sum of a million", plain(lambda x: torch.cumsum(x, 0)), ((1 << 20,),)),
+    Program(
+        "cholesky 1024",
+        plain(lambda x: torch.linalg.cholesky(positive(x))),
+        ((1024, 1024),),
+        torch.float64,
+    ),
+    Program("solve 1024", plain(torch.linalg.solve), ((1024, 1024), (1024, 8)), torch.float64),
+    Program("qr 256x64", plain(lambda x: torch.linalg.qr(x)[1].abs()), ((256, 64),), torch.float64),
+    Program(
+        "eigh 64x32x32",
+        plain(lambda x: torch.linalg.eigh(positive(x))[0]),
+        ((64, 32, 32),),
+        torch.float64,
+    ),
+    Program("svd 128", plain(torch.linalg.svdvals), ((128, 128),), torch.float64),
+    Program(
+        "log-determinant gradient",
+        lambda api: api.grad(lambda x: torch.logdet(positive(x)).sum()),
+        ((64, 16, 16),),
+        torch.float64,
+    ),
 ]
 
 
