@@ -12,6 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from .device_memory import Arena, Statuses
 from .errors import ArgumentError, ArgumentTypeError, ArtifactError
 from .manifest import Manifest
 from .signature import Signature
+from .torch_calls import TorchCalls
 
 _STATUSES = {
     -5: "there is no NVIDIA driver here (libcuda.so.1)",
@@ -96,6 +98,8 @@ class Function(Signature):
             self._workspace = int(description["workspace"]["bytes"])
             self._has_status = bool(description["target"]["has_status"])
             self._capturable = bool(description["target"]["graph_capturable"])
+            self._flat = self._flat_inputs()
+            self._torch = TorchCalls(self.inputs, self.outputs, self._workspace)
             params = description["params"]
             self._host_params = None
             if params["mode"] == "file":
@@ -114,6 +118,8 @@ class Function(Signature):
         weakref.finalize(self, self._kept.free).atexit = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._flat and not kwargs and (plainly := self._torch.read(args)):
+            return self.result_of(self._on_tensors(*plainly))
         return self.result_of(self.call_leaves(self.leaves_of(args, kwargs)))
 
     def call_leaves(self, leaves: list[Any] | tuple[Any, ...]) -> list[Any]:
@@ -122,6 +128,8 @@ class Function(Signature):
             raise ArgumentTypeError(
                 f"{self.name} has {len(self.inputs)} inputs, got {len(leaves)} leaves"
             )
+        if plainly := self._torch.read(leaves):
+            return self._on_tensors(*plainly)
         on_device = [is_on_device(leaf) for leaf in leaves]
         if not any(on_device):
             return self._from_host(list(leaves))
@@ -174,6 +182,19 @@ class Function(Signature):
             return [to_torch(result) for result in results]
         return results
 
+    def _on_tensors(self, device: int, inputs: list[int]) -> list[Any]:
+        """A call on plain tensors of torch, which are read where they are."""
+        self._raise_found()
+        stream, context = self._torch.stream(device), driver.primary_context(device)
+        if driver.current_context() == context:
+            return self._run_with_torch(
+                context, device, stream, inputs, self._is_recorded(stream, True)
+            )
+        with driver.using(context):
+            return self._run_with_torch(
+                context, device, stream, inputs, self._is_recorded(stream, True)
+            )
+
     def _on_device(self, leaves: list[Any], on_device: list[bool]) -> list[Any]:
         self._raise_found()
         stream = stream_of(leaves)
@@ -188,9 +209,7 @@ class Function(Signature):
             if torchs:
                 stack.enter_context(sys.modules["torch"].cuda.device(device))
             stack.enter_context(driver.using(context))
-            recorded = driver.is_capturing(stream)
-            if recorded:
-                self._check_capture(torchs)
+            recorded = self._is_recorded(stream, torchs)
             taken: list[Given] = []
             for spec, leaf, known in self._with(leaves, there):
                 one = known or lifted(spec, leaf, context, stream, torchs)
@@ -198,37 +217,51 @@ class Function(Signature):
                     driver.call("cuStreamSynchronize", one.stream)
                 taken.append(aligned(spec, one, context, stream))
             inputs = [each.address for each in taken]
-            word = self._kept.statuses.take(context, recorded) if self._has_status else None
-            try:
-                if torchs:
-                    return self._run_with_torch(context, device, stream, inputs, word)
-                with self._lock, self._arena(context, self._workspace).used_on(stream) as base:
-                    results = [DeviceArray(spec, context, stream) for spec in self.outputs]
-                    outputs = [result.address for result in results]
-                    self._enqueue(context, stream, inputs, outputs, base, word)
-                return results
-            except BaseException:
-                if word is not None:
-                    self._kept.statuses.withdraw(word)
-                raise
+            if torchs:
+                return self._run_with_torch(context, device, stream, inputs, recorded)
+            with (
+                self._status_word(context, recorded) as word,
+                self._lock,
+                self._arena(context, self._workspace).used_on(stream) as base,
+            ):
+                results = [DeviceArray(spec, context, stream) for spec in self.outputs]
+                outputs = [result.address for result in results]
+                self._enqueue(context, stream, inputs, outputs, base, word)
+            return results
 
     def _with(self, leaves: list[Any], more: list[Any]) -> Any:
         return zip(self.inputs, leaves, more, strict=True)
 
     def _run_with_torch(
-        self, context: int, device: int, stream: int, inputs: list[int], word: Any
+        self, context: int, device: int, stream: int, inputs: list[int], recorded: bool
     ) -> list[Any]:
         """All memory is torch's: it knows when work on a stream is done, and captures of graphs."""
-        torch = sys.modules["torch"]
-        place = f"cuda:{device}"
-        results = [
-            torch.empty(spec.shape, dtype=getattr(torch, DTYPES[spec.dtype]), device=place)
-            for spec in self.outputs
-        ]
-        workspace = torch.empty(self._workspace, dtype=torch.uint8, device=place)
+        results, workspace = self._torch.results(device)
         outputs = [result.data_ptr() for result in results]
-        self._enqueue(context, stream, inputs, outputs, workspace.data_ptr(), word)
+        place = 0 if workspace is None else workspace.data_ptr()
+        with self._status_word(context, recorded) as word:
+            self._enqueue(context, stream, inputs, outputs, place, word)
         return results
+
+    @contextlib.contextmanager
+    def _status_word(self, context: int, recorded: bool) -> Iterator[ctypes.c_int | None]:
+        """Where the device will write the status of a call; not if the call fails."""
+        word = self._kept.statuses.take(context, recorded) if self._has_status else None
+        try:
+            yield word
+        except BaseException:
+            if word is not None:
+                self._kept.statuses.withdraw(word)
+            raise
+
+    def _is_recorded(self, stream: int, torchs: bool) -> bool:
+        """Whether a call is recorded into a graph. CudaError if it cannot be."""
+        if torchs and self._capturable and not self._has_status:
+            return False  # it would be no other call
+        recorded = driver.is_capturing(stream)
+        if recorded:
+            self._check_capture(torchs)
+        return recorded
 
     def _check_capture(self, torchs: bool) -> None:
         if not self._capturable:
@@ -295,6 +328,8 @@ class Function(Signature):
 
     def _raise_found(self) -> None:
         """An error in the data of a call that is done by now."""
+        if not self._has_status:
+            return
         status = self._kept.statuses.found()
         if status:
             try:

@@ -15,7 +15,6 @@ from .errors import ArgumentTypeError, ArtifactError
 from .manifest import Manifest, check, named, read_open
 from .signature import Signature
 
-_LEAF = {"kind": "leaf"}
 # What the extension returns itself; everything else goes through the result's TREE.
 _ONE, _TUPLE, _TREE = 0, 1, 2
 
@@ -102,20 +101,11 @@ class Function(Signature, Kernel):
         file = self.path.with_suffix(".params")
         return library.map_params(file, params["bytes"], params["sha256"], verify)
 
-    def _flat_inputs(self) -> bool:
-        """Whether the positional arguments are the inputs, static ones at the end left out."""
-        leaves = [item == _LEAF for item in self._in_items]
-        count = sum(leaves)
-        rest = self._in_items[count:]
-        if self._params_after and rest:
-            return False
-        return all(leaves[:count]) and not any(map(tree.count_leaves, rest))
-
     def _result_kind(self) -> int:
-        if self._out_tree == _LEAF:
+        if self._out_tree == tree.LEAF:
             return _ONE
         items = self._out_tree.get("items", ())
-        flat = self._out_tree["kind"] == "tuple" and all(item == _LEAF for item in items)
+        flat = self._out_tree["kind"] == "tuple" and all(item == tree.LEAF for item in items)
         return _TUPLE if flat else _TREE
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:

@@ -64,6 +64,15 @@ class Signature:
     def result_of(self, outputs: list[Any]) -> Any:
         return tree.unflatten(self._out_tree, iter(outputs))
 
+    def _flat_inputs(self) -> bool:
+        """Whether the positional arguments are the inputs, static ones at the end left out."""
+        leaves = [item == tree.LEAF for item in self._in_items]
+        count = sum(leaves)
+        rest = self._in_items[count:]
+        if self._params_after and rest:
+            return False
+        return all(leaves[:count]) and not any(map(tree.count_leaves, rest))
+
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         count = len(self._in_items)
         extra = args[count:]

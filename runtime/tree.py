@@ -16,6 +16,7 @@ from typing import Any
 from .errors import ArgumentTypeError, ArgumentValueError
 
 Tree = dict[str, Any]
+LEAF: Tree = {"kind": "leaf"}
 
 
 def count_leaves(tree: Tree) -> int:

@@ -89,10 +89,12 @@ def torch_with_gpus(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     class Tensor:
         __torch_dispatch__ = None
+        is_cuda = True
         requires_grad = is_nested = is_quantized = False
         layout = "strided"
 
         def __init__(self, shape: Any, dtype: str, index: int = 0, address: int = 0) -> None:
+            dtype = dtype.removeprefix("torch.")
             self.shape, self.dtype = shape, f"torch.{dtype}"
             self.bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
             self.device = Device(type="cuda", index=index)
@@ -109,11 +111,20 @@ def torch_with_gpus(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Any:
         def data_ptr(self) -> int:
             return self.address
 
+        def get_device(self) -> int:
+            return self.device.index
+
+        def is_contiguous(self) -> bool:
+            return self.dense
+
+        def is_neg(self) -> bool:
+            return False
+
         def contiguous(self) -> Tensor:
             return self if self.dense else self.clone()
 
         def clone(self) -> Tensor:
-            copy = Tensor(self.shape, self.dtype.removeprefix("torch."), self.device.index)
+            copy = Tensor(self.shape, self.dtype, self.device.index)
             driver.memory.write(copy.address, driver.memory.read(self.address, self.bytes))
             torch.clones += 1
             return copy
@@ -135,22 +146,26 @@ def torch_with_gpus(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Any:
         driver.memory.write(made.address, array)
         return made
 
-    def empty(shape: Any, dtype: str, device: str) -> Tensor:
+    def empty(shape: Any, dtype: str, device: Device) -> Tensor:
         shape = (shape,) if isinstance(shape, int) else shape
-        return Tensor(shape, dtype, int(device.partition(":")[2]))
+        return Tensor(shape, dtype, device.index)
 
     torch: Any = types.ModuleType("torch")
     names = ("float32", "float64", "int64", "int32", "bool", "uint8")
     vars(torch).update(
-        {name: name for name in names},
+        {name: f"torch.{name}" for name in names},
         Tensor=Tensor,
         strided="strided",
+        device=lambda kind, index: Device(type=kind, index=index),
         empty=empty,
         tensor=tensor,
         clones=0,
         stream=0,
         is_grad_enabled=lambda: False,
-        _C=types.SimpleNamespace(DisableTorchFunctionSubclass=contextlib.nullcontext),
+        _C=types.SimpleNamespace(
+            DisableTorchFunctionSubclass=contextlib.nullcontext,
+            _cuda_getCurrentRawStream=lambda _: torch.stream,
+        ),
         cuda=types.SimpleNamespace(
             current_stream=lambda _: types.SimpleNamespace(cuda_stream=torch.stream),
             device=contextlib.nullcontext,

@@ -282,6 +282,13 @@ def test_tensors_of_torch(picked: Any, driver: Driver, monkeypatch: pytest.Monke
         picked(x, second[1])
     with pytest.raises(ArgumentValueError, match="wrong shape"):
         picked(fake.tensor(np.zeros(5)), index)
+    shifted = fake.Tensor(x.shape, "float64", 0, driver.allocate(64) + 8)
+    driver.memory.write(shifted.address, X.numpy())
+    np.testing.assert_array_equal(picked(shifted, index).numpy(), EXPECTED)
+    wrapped = fake.tensor(X.numpy())
+    wrapped.data_ptr = lambda: torch.vmap(torch.Tensor.data_ptr)(X)  # raises
+    with pytest.raises(ArgumentTypeError, match="without memory"):
+        picked(wrapped, index)
     picked(x, fake.tensor(BAD))
     with pytest.raises(IndexError):
         picked.synchronize()
