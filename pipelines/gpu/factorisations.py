@@ -6,7 +6,7 @@ shared memory if there is room. (Golub and Van Loan, Matrix Computations, 3.1, 3
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlir import ir
 from mlir.dialects import arith, math
@@ -16,14 +16,14 @@ from ..memory_loops import Buffer, Number, downwards, equal, index, loop, minus,
 from ..scalars import width
 from ..triangular import root_of
 from .launch import WARP, divided, less, when
-from .teams import Room, Team, minus_product, same, teams, threads_for
+from .teams import FEW, Room, Team, minus_product, same, teams, threads_for
 
 
 def cholesky(result: Buffer, x: Buffer) -> None:
     """The upper triangle of the result becomes the U with U^T U = x; below is left garbage."""
     count, n, _ = x.type.shape
     place = Room().matrix(count, n, n, x.element)
-    with teams("cholesky", [count], threads_for(n * n // 4)) as team:
+    with teams("cholesky", [count], threads_for(n * n // 4, 512 if count < FEW else 256)) as team:
         [example] = team.places
         u = place(team)
         team.copy(x.of(example), u)
@@ -41,8 +41,7 @@ def cholesky_in_place(team: Team, u: Buffer) -> None:
         team.barrier()
         with team.one():
             u[k, k] = root
-        with team.warps(plus(k, 1), n) as i, team.lanes(i, n) as j:
-            u[i, j] = minus_product(u[i, j], u[k, i], u[k, j])
+        _subtract(team, u, k, n, lambda i: i, lambda i, k=k: u[k, i])
         team.barrier()
 
 
@@ -130,7 +129,9 @@ def lu(result: Buffer, pivots: Buffer, permutation: Buffer, x: Buffer) -> None:
     """L below the diagonal of the result and U from it on, of x with its rows in another order."""
     count, rows, columns = x.type.shape
     place = Room().matrix(count, rows, columns, x.element)
-    with teams("lu", [count], threads_for(rows * columns // 4)) as team:
+    with teams(
+        "lu", [count], threads_for(rows * columns // 4, 512 if count < FEW else 256)
+    ) as team:
         [example] = team.places
         a, numbers = place(team), permutation.of(example)
         team.copy(x.of(example), a)
@@ -166,9 +167,31 @@ def lu_in_place(
         with team.each(plus(j, 1), a.rows) as i:
             a[i, j] = arith.select(none, a[i, j], arith.divf(a[i, j], pivot))
         team.barrier()
-        with team.warps(plus(j, 1), a.rows) as i, team.lanes(plus(j, 1), columns[1]) as c:
-            a[i, c] = minus_product(a[i, c], a[i, j], a[j, c])
+        _subtract(team, a, j, columns[1], lambda _, j=j: plus(j, 1), lambda i, j=j: a[i, j])
         team.barrier()
+
+
+def _subtract(
+    team: Team,
+    a: Buffer,
+    pivot: ir.Value,
+    end: Number,
+    start: Callable[[ir.Value], Number],
+    factor: Callable[[ir.Value], ir.Value],
+) -> None:
+    """a[i, c] -= factor(i) a[pivot, c] of all rows below, start(i) <= c < end.
+
+    Rows further down begin where a higher one does: left of start(i) may be garbage.
+    """
+
+    def turn(rows: Sequence[ir.Value]) -> None:
+        factors = [factor(i) for i in rows]
+        with team.lanes(start(rows[0]), end) as c:
+            along, old = a[pivot, c], [a[i, c] for i in rows]
+            for i, x, by in zip(rows, old, factors, strict=True):
+                a[i, c] = minus_product(x, by, along)
+
+    team.rows(plus(pivot, 1), a.rows, turn)
 
 
 def qr(q: Buffer, r: Buffer, x: Buffer) -> None:

@@ -17,7 +17,7 @@ from ..spectral import DECISIVE, Scale, angle, eigh_limit, failed, svd_limits
 from .launch import WARP
 from .launch import less as under
 from .sorting import ordered_bits
-from .teams import Room, Team, minus_product, same, teams, threads_for
+from .teams import FEW, Room, Team, minus_product, same, teams, threads_for
 from .tournament import Tournament, sweeps, turn_rows, turned
 
 Values = list[ir.Value]
@@ -120,7 +120,8 @@ def svd(turns: Buffer, s: Buffer, w: Buffer, x: Buffer, lead_is_w: bool) -> None
     of_order = Order.room(room, count, k, x.element)
     of_rows = room.matrix(count, k, columns, x.element)
     of_turns = room.matrix(count, k, k, x.element)
-    with teams("svd", [count], threads_for(tournament.pairs * WARP, 512)) as team:
+    most = 1024 if count < FEW else 512
+    with teams("svd", [count], threads_for(tournament.pairs * WARP, most)) as team:
         [example] = team.places
         source, rows, all_turns = x.of(example), of_rows(team), of_turns(team)
         ours = w.of(example), turns.of(example)

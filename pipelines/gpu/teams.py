@@ -6,14 +6,13 @@ writes there must be a `barrier`, which every thread of the block reaches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import reduce
 
 from mlir import ir
 from mlir.dialects import arith, math, memref
 
-from ..memory_loops import Buffer, Number, equal, fold, index, less, loop, plus, scratch
+from ..memory_loops import Buffer, Number, equal, fold, index, less, loop, minus, plus, scratch
 from ..scalars import constant, width
 from . import warps
 from .launch import WARP, Threads, launch, unravelled, when
@@ -21,6 +20,10 @@ from .shuffles import shuffled
 
 #: Bytes of shared memory for matrices; what is left of 48 KiB is for results of reductions.
 _SHARED = 47 << 10
+#: Fewer matrices than this leave multiprocessors without one: a block may fill its own.
+FEW = 64
+#: Rows that a warp works on at once.
+_TOGETHER = 4
 
 
 Values = list[ir.Value]
@@ -43,6 +46,18 @@ class Team:
     def warps(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
         """Each turn is a warp's."""
         return loop(plus(start, self.warp), end, self.t.block // WARP)
+
+    def rows(self, start: Number, end: Number, body: Callable[[Sequence[ir.Value]], None]) -> None:
+        """A warp's turn is body(rows): some at once, so that it waits for memory once for all."""
+        step = self.t.block // WARP
+        first = index(plus(start, self.warp))
+        whole = index(minus(end, (_TOGETHER - 1) * step))
+        turns = arith.ceildivui(arith.maxsi(minus(whole, first), index(0)), index(_TOGETHER * step))
+        rest = plus(first, arith.muli(turns, index(_TOGETHER * step)))
+        with loop(first, rest, _TOGETHER * step) as i:
+            body([plus(i, n * step) for n in range(_TOGETHER)])
+        with loop(rest, end, step) as i:
+            body([i])
 
     def lanes(self, start: Number, end: Number) -> AbstractContextManager[ir.Value]:
         """In a warp's turn, the lanes'. A number is the same lane's whatever the start."""
@@ -72,10 +87,13 @@ class Team:
 
     # Reductions: every thread gets the result, and the same bits.
 
-    def over_lanes(self, values: Values, combine: Combine) -> Values:
-        """Of a warp, whose lanes all are here. `combine` takes two lists in either order."""
+    def over_lanes(self, values: Values, combine: Combine, count: int = WARP) -> Values:
+        """Of a warp, whose lanes all are here; each `count` of them for themselves.
+
+        `combine` takes two lists in either order.
+        """
         distance = 1
-        while distance < WARP:
+        while distance < count:
             others = [shuffled(value, "bfly", distance) for value in values]
             values = combine(values, others)
             distance *= 2
@@ -121,8 +139,8 @@ class Team:
             for value, memory in zip(values, memories, strict=True):
                 memref.store(value, memory, [self.warp])
         self.barrier()
-        found = [[memref.load(m, [index(n)]) for m in memories] for n in range(count)]
-        return reduce(combine, found)
+        place = arith.andi(self.lane, index(count - 1))
+        return self.over_lanes([memref.load(m, [place]) for m in memories], combine, count)
 
     def first_largest(
         self, start: Number, end: Number, key: Callable[[ir.Value], ir.Value]
