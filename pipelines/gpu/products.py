@@ -20,6 +20,8 @@ from .nests import Nest, cloned
 LARGE, _TERMS, _SIDE = 1 << 15, 8, 4
 #: From this many rows or columns on, tensor cores are better than threads.
 _CORES = 32
+#: Terms of the longest slices.
+_SLICE = 32
 #: On a loop nest: its products may be of f32 rounded to tf32.
 TF32 = "pb.tf32"
 
@@ -51,13 +53,26 @@ class Factor:
             return self.inputs[0]
         return None
 
-    def along(self, loops: Sequence[int]) -> bool:
-        """Does the last of these loops run along the rows of what is read?"""
-        fast = {self.nest.accesses[n].along() for n in self.inputs}
-        for op in self.body:
-            if op.operation.name == "memref.load" and len(op.operation.operands) > 1:
-                fast |= _loops_of(op.operation.operands[len(op.operation.operands) - 1])
-        return bool(loops) and loops[-1] in fast
+    def dimension(self, loops: Sequence[int]) -> int:
+        """Which the last of these loops runs along, from the end: -1 is that of rows."""
+        found = [
+            n - len(indices)
+            for indices in self._indices()
+            for n, at in enumerate(indices)
+            if loops and loops[-1] in at
+        ]
+        return max(found, default=-len(self.nest.domain))
+
+    def windows(self) -> set[int]:
+        """Loops that move along a dimension together with others."""
+        return {d for indices in self._indices() for at in indices if len(at) > 1 for d in at}
+
+    def _indices(self) -> list[list[set[int]]]:
+        """Of each buffer that is read: the loops in each index."""
+        accesses = [self.nest.accesses[n] for n in self.inputs]
+        found = [[{d for d, _ in terms} for _, terms in access.indices] for access in accesses]
+        loads = [op.operation for op in self.body if op.operation.name == "memref.load"]
+        return found + [[_loops_of(index) for index in list(load.operands)[1:]] for load in loads]
 
 
 @dataclass
@@ -118,7 +133,7 @@ def _arranged(nest: Nest, left: Factor, right: Factor) -> Product | None:
     along = nest.outputs[0].along()
     if along in rows:
         left, right, rows, columns = right, left, columns, rows
-    found = Product(nest, left, right, batch, rows, columns, nest.reduced)
+    found = Product(nest, left, right, batch, rows, columns, _terms(nest, left, right))
     m, n, k = (found.size(loops) for loops in (rows, columns, nest.reduced))
     volume = found.size(batch) * m * n * k
     if volume < LARGE or k < _TERMS or max(m, n) < 2 * _SIDE or min(m, n) < _SIDE:
@@ -126,6 +141,15 @@ def _arranged(nest: Nest, left: Factor, right: Factor) -> Product | None:
     if max(m, n) >= _CORES:
         found.cores = _cores(nest, found.left, found.right)
     return found
+
+
+def _terms(nest: Nest, left: Factor, right: Factor) -> list[int]:
+    """The loops of the sum: windows first, where a slice then is the others' at one place of it."""
+    windows = left.windows() | right.windows()
+    inner = [d for d in nest.reduced if d not in windows]
+    if not inner or math.prod(nest.domain[d] for d in inner) % _SLICE:
+        return nest.reduced
+    return [*(d for d in nest.reduced if d in windows), *inner]
 
 
 def _cores(nest: Nest, left: Factor, right: Factor) -> Cores | None:
@@ -158,7 +182,7 @@ def _made_by(nest: Nest, value: ir.Value) -> Any:
     return next((op for op in nest.body if op.operation == owner), None)
 
 
-def _loops_of(value: ir.Value) -> set[int | None]:
+def _loops_of(value: ir.Value) -> set[int]:
     """The loops that an index inside of a body is computed from."""
     owner = value.owner
     if isinstance(owner, ir.Block):

@@ -44,7 +44,7 @@ class Slice:
         self.size = product.size(own)
         #: Elements a thread moves, and whether neighbouring threads take neighbouring terms.
         self.each = -(-length * self.depth // BLOCK)
-        self.terms_first = factor.along(product.terms) and not factor.along(own)
+        self.terms_first = factor.dimension(product.terms) > factor.dimension(own)
         if not own:
             self.terms_first = True
         #: Whether neighbouring terms are beside each other.
@@ -73,31 +73,60 @@ class Slice:
 
     def load(self, batch: Values, first: ir.Value, term: ir.Value, end: ir.Value) -> Values:
         """This thread's elements of the slice from `term` on; zero where there is nothing."""
-        values = []
-        for n in range(self.each):
-            k, row = self.place(n)
-            k, row = arith.addi(k, term), arith.addi(row, first)
-            inside = arith.andi(less(k, end), less(row, self.size))
-            choice = scf.IfOp(inside, [self.element], has_else=True)
-            with block_of(choice.then_block):
-                scf.YieldOp([self.factor.at(self.loops(batch, row, k))])
-            with block_of(choice.else_block):
-                scf.YieldOp([constant(self.element, 0)])
-            values.append(choice.results[0])
-        return values
+        types = [self.element] * self.each
+        more = scf.IfOp(less(term, end), types, has_else=True)
+        with block_of(more.then_block):
+            scf.YieldOp([self._element(n, batch, first, term, end) for n in range(self.each)])
+        with block_of(more.else_block):
+            scf.YieldOp([constant(self.element, 0)] * self.each)
+        return list(more.results)
 
-    def loops(self, batch: Values, row: ir.Value, k: ir.Value) -> Values:
+    def _element(
+        self, n: int, batch: Values, first: ir.Value, term: ir.Value, end: ir.Value
+    ) -> ir.Value:
+        k, own = self.place(n)
+        row = arith.addi(own, first)
+        conditions = []
+        if self.product.size(self.product.terms) % self.depth:
+            conditions.append(less(arith.addi(k, term), end))
+        if self.size % self.length:
+            conditions.append(less(row, self.size))
+        if not conditions:
+            return self.factor.at(self.loops(batch, row, term, k))
+        inside = conditions[0] if len(conditions) == 1 else arith.andi(*conditions)
+        choice = scf.IfOp(inside, [self.element], has_else=True)
+        with block_of(choice.then_block):
+            scf.YieldOp([self.factor.at(self.loops(batch, row, term, k))])
+        with block_of(choice.else_block):
+            scf.YieldOp([constant(self.element, 0)])
+        return choice.results[0]
+
+    def loops(self, batch: Values, row: ir.Value, term: ir.Value, k: ir.Value) -> Values:
+        """Of the k-th term after `term`, where a slice begins."""
         product = self.product
         zero = index_constant(0)
         found = [zero] * len(product.nest.domain)
         for loops, values in (
             (product.batch, batch),
             (self.own, self._indices(self.own, row)),
-            (product.terms, self._indices(product.terms, k)),
+            (product.terms, self._terms(term, k)),
         ):
             for d, value in zip(loops, values, strict=True):
                 found[d] = value
         return found
+
+    def _terms(self, term: ir.Value, k: ir.Value) -> Values:
+        """Slices that do not reach beyond an inner loop have the same place in the outer ones."""
+        terms = self.product.terms
+        for count in range(1, len(terms)):
+            inner = self.product.size(terms[-count:])
+            if inner % self.depth == 0:
+                outer, within = divided(term, inner, self.product.size(terms))
+                return [
+                    *self._indices(terms[:-count], outer),
+                    *self._indices(terms[-count:], arith.addi(within, k)),
+                ]
+        return self._indices(terms, arith.addi(term, k))
 
     def _indices(self, loops: Sequence[int], flat: ir.Value) -> Values:
         return unravelled(flat, [self.product.nest.domain[d] for d in loops])
@@ -129,7 +158,7 @@ class Slice:
             k, row = (to, outer) if self.terms_first else (outer, to)
             source_k, source_row = arith.addi(k, term), arith.addi(row, first)
             inside = arith.andi(less(source_k, end), less(source_row, self.size))
-            loops = self.loops(batch, source_row, source_k)
+            loops = self.loops(batch, source_row, term, k)
             places = self.memory, self.at(half, k, row), access.buffer, access.at(loops)
             if (n + 1) * BLOCK > count:
                 with when(less(flat, count)):
